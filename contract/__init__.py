@@ -1,0 +1,1 @@
+"""What a model file promises, and how it is opened, run, tiled and scored."""

@@ -1,0 +1,1 @@
+"""Between bytes and arrays: decode, channels, orientation, label PNG, RLE, polygons, overlay."""

@@ -1,0 +1,1 @@
+"""From images and masks to a checkpoint to a model file."""

@@ -1,0 +1,1 @@
+"""Folder of images and masks -> checked, split and augmented samples."""

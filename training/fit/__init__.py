@@ -1,0 +1,1 @@
+"""Samples and a net -> checkpoints in a run directory."""

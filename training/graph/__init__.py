@@ -1,0 +1,1 @@
+"""Checkpoint -> one self-contained ONNX file, one module per stage."""

@@ -1,0 +1,1 @@
+"""Architectures: the U-Net with the skip dial, and smp's."""

@@ -1,0 +1,1 @@
+"""Score exported files on folders of images."""
