@@ -106,6 +106,7 @@ class MetricSummary(Part):
     """Mean over cases of one metric of one class with its bootstrap 95 % interval."""
 
     metric: str
+    part: Literal["validation", "test"]
     class_name: str
     mean: float | None
     ci95: tuple[float, float] | None

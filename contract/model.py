@@ -1,0 +1,251 @@
+"""A model file that was opened, checked against the contract, and can be run.
+
+``Model.segment`` is the one way from an image to its labels; ``evaluate`` and the service share it.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from contract.errors import ChannelMismatch, ImageTooLarge, ModelBroken, RequestInvalid
+from contract.golden import check_golden
+from contract.interface import check_interface
+from contract.session import Device, open_session, run_options
+from contract.spec import ModelSpec, Precision
+from contract.statistics import image_statistics
+from contract.tiling import Progress, blend_bands, labels_of
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The answer for one image.
+
+    Attributes:
+        labels: uint8 ``[H, W]`` class indices; multilabel ``[K, H, W]`` of 0/1.
+        probabilities: float32 ``[K, H, W]``, or None where they were not asked for.
+        tiled: whether the image was cut into tiles.
+    """
+
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32] | None
+    tiled: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened model file.
+
+    Attributes:
+        path: where the file lies.
+        spec: what it promises.
+        sha256: of the file's bytes, in hex.
+        provider: what it really runs on, e.g. ``CPUExecutionProvider``.
+        takes_statistics: whether the graph has the optional input ``statistics``.
+    """
+
+    path: Path
+    spec: ModelSpec = field(repr=False)
+    sha256: str
+    provider: str
+    takes_statistics: bool
+    session: ort.InferenceSession = field(repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        prove: bool = True,
+    ) -> Self:
+        """Open a file and check it against the contract.
+
+        Args:
+            path: the ``.onnx`` file.
+            device: see ``contract.session.open_session``.
+            threads: CPU threads per run.
+            prove: also run the golden sample on the provider in use.
+
+        Raises:
+            ModelNotFound: there is no such file.
+            ModelBroken: it is no ONNX model, or inputs and outputs are off the contract.
+            SpecMissing, SpecInvalid, SpecTooNew: the spec cannot be used.
+            DeviceUnavailable: the device asked for cannot be used here.
+            GoldenMismatch: the stored answer did not come back.
+        """
+        path = Path(path)
+        session = open_session(path, device=device, threads=threads)
+        metadata = session.get_modelmeta().custom_metadata_map
+        spec = ModelSpec.from_metadata(metadata, source=str(path))
+        takes_statistics = check_interface(session, spec, source=str(path))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        model = cls(
+            path=path,
+            spec=spec,
+            sha256=sha256,
+            provider=session.get_providers()[0],
+            takes_statistics=takes_statistics,
+            session=session,
+        )
+        if prove:
+            check_golden(model)
+        return model
+
+    @property
+    def precision(self) -> Precision:
+        """Number format of the weights."""
+        return self.spec.precision
+
+    def run(
+        self,
+        image_nchw: NDArray[np.float32],
+        *,
+        statistics: NDArray[np.float32] | None = None,
+        outputs: Sequence[str] = ("labels",),
+    ) -> dict[str, NDArray[Any]]:
+        """Run the graph once on a batch of images of equal size.
+
+        Args:
+            image_nchw: raw intensities, float32 ``[N, C, H, W]`` (3-D: ``[N, C, D, H, W]``).
+            statistics: mean and std, float32 ``[1 or N, C, 2]``; None or NaN means each image's
+                own.
+            outputs: which of ``labels`` and ``probabilities`` to compute and fetch.
+
+        Returns:
+            One array per output: labels uint8 ``[N, H, W]`` (multilabel ``[N, K, H, W]``),
+            probabilities float32 ``[N, K, H, W]``.
+
+        Raises:
+            RequestInvalid: wrong type or number of axes, or an output that there is not.
+            ChannelMismatch: another number of channels than the model takes.
+            ModelBroken: the graph failed.
+        """
+        self._check_image(image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
+        _check_outputs(outputs)
+        feeds = {"image": np.ascontiguousarray(image_nchw)}
+        if statistics is not None:
+            feeds["statistics"] = self._checked_statistics(statistics, len(image_nchw))
+        try:
+            answers = self.session.run(list(outputs), feeds, run_options(self.provider))
+        except Exception as error:  # onnxruntime's classes share no root of their own
+            raise ModelBroken(
+                f"{self.path} failed on an input {list(image_nchw.shape)}: {error}"
+            ) from error
+        return dict(zip(outputs, answers, strict=True))
+
+    def segment(
+        self,
+        image_chw: NDArray[np.float32],
+        *,
+        probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Segment one image, in tiles where it is past the model's whole-image limit.
+
+        Args:
+            image_chw: raw intensities as decoded, float32 ``[C, H, W]``, any size >= 1.
+            probabilities: also return them; they are 4 K times the labels' bytes.
+            progress: called with (tiles done, tiles in all) where the image is tiled.
+
+        Raises:
+            RequestInvalid: wrong type or number of axes.
+            ChannelMismatch: another number of channels than the model takes.
+            ImageTooLarge: past the limit, and the model cannot be tiled.
+        """
+        if self.spec.dims != 2:
+            raise RequestInvalid(f"{self.spec.name} takes volumes; segment() takes 2-D images")
+        self._check_image(image_chw, axes="CHW")
+        height, width = image_chw.shape[1:]
+        if height * width > self.spec.whole_image_max_pixels:
+            return self._segment_tiled(image_chw, probabilities, progress)
+        outputs = ("labels", "probabilities") if probabilities else ("labels",)
+        answer = self.run(image_chw[None], outputs=outputs)
+        return Segmentation(
+            labels=answer["labels"][0],
+            probabilities=answer["probabilities"][0] if probabilities else None,
+            tiled=False,
+        )
+
+    def _segment_tiled(
+        self, image_chw: NDArray[np.float32], probabilities: bool, progress: Progress | None
+    ) -> Segmentation:
+        spec = self.spec
+        height, width = image_chw.shape[1:]
+        if spec.tiles is None:
+            raise ImageTooLarge(
+                f"the image has {height} x {width} = {height * width} pixels; {spec.name} takes "
+                f"{spec.whole_image_max_pixels} and cannot be tiled. Send a smaller image."
+            )
+        n_classes = len(spec.classes)
+        statistics = image_statistics(image_chw)[None] if self.takes_statistics else None
+        if statistics is not None and not np.isfinite(statistics).all():
+            raise RequestInvalid("the image holds NaN or infinite intensities; replace them first")
+
+        def run_tile(tile_chw: NDArray[np.float32]) -> NDArray[np.float32]:
+            answer = self.run(tile_chw[None], statistics=statistics, outputs=("probabilities",))
+            tile_probabilities: NDArray[np.float32] = answer["probabilities"][0]
+            return tile_probabilities
+
+        planes = (n_classes,) if spec.task == "multilabel" else ()
+        labels = np.empty((*planes, height, width), dtype=np.uint8)
+        kept = np.empty((n_classes, height, width), dtype=np.float32) if probabilities else None
+        bands = blend_bands(image_chw, run_tile, spec.tiles, n_classes=n_classes, progress=progress)
+        for band in bands:
+            rows = slice(band.top, band.top + band.probabilities.shape[1])
+            labels[..., rows, :] = labels_of(band.probabilities, spec.task)
+            if kept is not None:
+                kept[:, rows] = band.probabilities
+        return Segmentation(labels=labels, probabilities=kept, tiled=True)
+
+    def _check_image(self, image: NDArray[np.float32], *, axes: str) -> None:
+        if not isinstance(image, np.ndarray) or image.dtype != np.float32:
+            raise RequestInvalid(
+                f"the image is {getattr(image, 'dtype', type(image).__name__)}; "
+                "give raw intensities as a float32 array, not scaled"
+            )
+        if image.ndim != len(axes) or image.size == 0:
+            raise RequestInvalid(
+                f"the image has shape {list(image.shape)}; give [{', '.join(axes)}], each >= 1"
+            )
+        channels = image.shape[axes.index("C")]
+        if channels != self.spec.channels:
+            raise ChannelMismatch(
+                f"the image has {channels} channels; {self.spec.name} takes {self.spec.channels}"
+            )
+
+    def _checked_statistics(
+        self, statistics: NDArray[np.float32], batch: int
+    ) -> NDArray[np.float32]:
+        if not self.takes_statistics:
+            raise RequestInvalid(f"{self.spec.name} has no input 'statistics'; leave them out")
+        fits = statistics.ndim == 3 and statistics.shape[0] in (1, batch)
+        if (
+            statistics.dtype != np.float32
+            or not fits
+            or statistics.shape[1:]
+            != (
+                self.spec.channels,
+                2,
+            )
+        ):
+            raise RequestInvalid(
+                f"statistics are {statistics.dtype} {list(statistics.shape)}; give float32 "
+                f"[1 or {batch}, {self.spec.channels}, 2] (mean, std)"
+            )
+        return np.ascontiguousarray(statistics)
+
+
+def _check_outputs(outputs: Collection[str]) -> None:
+    unknown = set(outputs) - {"labels", "probabilities"}
+    if unknown or not outputs:
+        raise RequestInvalid(
+            f"outputs {sorted(outputs)} asked for; there are 'labels' and 'probabilities'"
+        )
