@@ -14,6 +14,7 @@ from contract.errors import SpecInvalid, SpecMissing, SpecTooNew
 
 METADATA_KEY = "longskip.spec"
 SCHEMA_VERSION = 1
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Colour = tuple[
     Annotated[int, Field(ge=0, le=255)],
@@ -148,7 +149,7 @@ class ModelSpec(Part):
     """
 
     schema_version: int = SCHEMA_VERSION
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(pattern=NAME_PATTERN)
     description: str = ""
     task: Literal["multiclass", "multilabel"] = "multiclass"
     dims: Literal[2, 3] = 2
