@@ -131,7 +131,9 @@ def check_golden(model: "Model") -> None:
             f"{place}: the golden sample's probabilities are off by {worst:.2g}, allowed are "
             f"{tolerance.probability_max_abs:.2g}. The file or this provider is not to be trusted."
         )
-    flipped = (labels != stored_labels) & (_margin(stored, model.spec.task) > tolerance.tie_margin)
+    flipped = (labels != stored_labels) & (
+        tie_margin(stored, model.spec.task) > tolerance.tie_margin
+    )
     if flipped.any():
         raise GoldenMismatch(
             f"{place}: {int(flipped.sum())} of the golden sample's {flipped.size} labels differ "
@@ -139,7 +141,7 @@ def check_golden(model: "Model") -> None:
         )
 
 
-def _margin(probabilities_khw: NDArray[np.float32], task: str) -> NDArray[np.float32]:
+def tie_margin(probabilities_khw: NDArray[np.float32], task: str) -> NDArray[np.float32]:
     """Distance between the two best classes; for multilabel between a class and its absence."""
     if task == "multilabel":
         return np.abs(2 * probabilities_khw - 1)

@@ -37,7 +37,7 @@ class Segmentation:
     tiled: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one opened file is equal to itself only
 class Model:
     """An opened model file.
 
