@@ -10,7 +10,7 @@ class that is in only one of the two scores 0.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,20 @@ def multilabel_case_scores(
             )
         )
     return scores
+
+
+def score_labels(
+    prediction: NDArray[np.integer[Any]],
+    truth: NDArray[np.integer[Any]],
+    *,
+    task: Literal["multiclass", "multilabel"],
+    n_classes: int,
+    ignore: int | None = None,
+) -> list[ClassScore]:
+    """Score one case by its task: ``case_scores`` or ``multilabel_case_scores``."""
+    if task == "multilabel":
+        return multilabel_case_scores(prediction, truth, ignore=ignore)
+    return case_scores(prediction, truth, n_classes=n_classes, ignore=ignore)
 
 
 def summarise(values: Iterable[float], *, seed: int = 0, resamples: int = 2000) -> Summary:

@@ -76,9 +76,15 @@ def test_options_in_force(file):
 
 
 @pytest.mark.parametrize(("provider", "arena"), [(CPU_PROVIDER, "cpu:0"), ("CUDA…", "gpu:0")])
-def test_memory_is_handed_back_where_the_model_runs(provider, arena):
-    options = run_options(provider)
+def test_a_large_run_hands_memory_back_where_the_model_runs(provider, arena):
+    options = run_options(provider, pixels=1 << 20)
     assert options.get_run_config_entry("memory.enable_memory_arena_shrinkage") == arena
+
+
+def test_a_small_run_keeps_its_memory():
+    options = run_options(CPU_PROVIDER, pixels=(1 << 20) - 1)
+    with pytest.raises(RuntimeError, match="shrinkage"):
+        options.get_run_config_entry("memory.enable_memory_arena_shrinkage")
 
 
 def test_no_file(tmp_path):
