@@ -1,0 +1,166 @@
+"""A data set as Lightning wants it: checked, split, and loaded in a fixed order."""
+
+from pathlib import Path
+from statistics import median
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from contract.errors import DataError
+from contract.spec import SegmentClass
+from training.data.augment import AugmentConfig, build_augment
+from training.data.cache import CaseCache
+from training.data.config import DataConfig
+from training.data.folder import FolderDataset, open_folder
+from training.data.order import EpochOrder
+from training.data.samples import PatchSamples, Sample, WholeImages
+from training.data.split import Split, make_split, read_split, write_split
+
+__all__ = ["DataConfig", "SegmentationData", "choose_patch"]
+
+PATCH_STEP_PX = 32  # divides by the divisor of nets up to five levels deep
+PATCH_MAX_PX = 256
+
+
+class SegmentationData(lightning.LightningDataModule):
+    """Training patches, and whole images for validation and test.
+
+    The folder is opened and checked on construction, so that a bad data set stops a training
+    before a net is built.
+
+    Raises:
+        DataError: the data set or the split file has faults.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        augment: AugmentConfig | None = None,
+        *,
+        dataset: FolderDataset | None = None,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.augment = augment if augment is not None else AugmentConfig()
+        spec_path = None if config.spec is None else Path(config.spec)
+        self.dataset = dataset or open_folder(Path(config.root), spec_path, progress=progress)
+        self.split = _split(self.dataset, config)
+        self.patch: tuple[int, int] | None = None
+        if config.working_size is None:
+            self.patch = config.patch or choose_patch(self.dataset, self.split.train)
+        self._order: EpochOrder | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return self.dataset.channels
+
+    @property
+    def classes(self) -> tuple[SegmentClass, ...]:
+        """Classes by index."""
+        return self.dataset.classes
+
+    def class_weights(self) -> Float[Tensor, " k"]:
+        """Return weights for the loss: 1 / sqrt(frequency in the training part), of mean 1.
+
+        Ignored pixels count nowhere. A class that the training part does not have gets the
+        greatest weight of the others; it never meets a pixel.
+        """
+        facts = [self.dataset.facts[stem] for stem in self.split.train]
+        counts = np.array([fact.class_pixels for fact in facts], dtype=np.float64).sum(axis=0)
+        weights = np.zeros(len(counts))
+        np.divide(1.0, np.sqrt(counts), out=weights, where=counts > 0)
+        weights[counts == 0] = weights.max() if counts.any() else 1.0
+        return torch.from_numpy(weights / weights.mean()).float()
+
+    def train_samples(self) -> PatchSamples:
+        """Return the data set behind ``train_dataloader``."""
+        config = self.config
+        whole = config.working_size is not None
+        augment = build_augment(
+            self.augment,
+            config.working_size or self.patch or (PATCH_MAX_PX, PATCH_MAX_PX),
+            channels=self.channels,
+            class_names=tuple(c.name for c in self.classes),
+            whole=whole,
+        )
+        cache = self._cache(self.split.train, max(1, config.workers), config.working_size)
+        return PatchSamples(
+            cache,
+            augment,
+            seed=config.seed,
+            patches_per_image=config.patches_per_image,
+            foreground_fraction=0.0 if whole else config.foreground_fraction,
+        )
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return batches of altered patches; the last, smaller batch is left out."""
+        samples = self.train_samples()
+        if len(samples) < self.config.batch_size:
+            raise DataError(
+                f"{len(samples)} training samples do not fill one batch of "
+                f"{self.config.batch_size}; lower batch_size or raise patches_per_image"
+            )
+        workers = self.config.workers
+        return DataLoader(
+            samples,
+            batch_size=self.config.batch_size,
+            sampler=EpochOrder(len(samples), seed=self.config.seed),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread if workers > 0 else None,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=True,
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Return the whole validation images, one at a time, unaltered."""
+        return self._whole(self.split.val)
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Return the whole test images, one at a time, unaltered."""
+        return self._whole(self.split.test)
+
+    def _whole(self, stems: tuple[str, ...]) -> DataLoader[Sample]:
+        # In the main process: whole images are large to send, and cheap beside the net.
+        return DataLoader(WholeImages(self._cache(stems, 4, None)), batch_size=1)
+
+    def _cache(
+        self, stems: tuple[str, ...], share: int, working_size: tuple[int, int] | None
+    ) -> CaseCache:
+        return CaseCache(
+            self.dataset.select(stems),
+            self.dataset.spec,
+            self.dataset.channels,
+            max_bytes=self.config.cache_mb * 1_000_000 // share,
+            working_size=working_size,
+        )
+
+
+def choose_patch(dataset: FolderDataset, stems: tuple[str, ...]) -> tuple[int, int]:
+    """Return a square patch: a multiple of 32 px within the median image, at most 256 px."""
+    sides = [min(dataset.facts[s].height_px, dataset.facts[s].width_px) for s in stems]
+    side = int(median(sides)) // PATCH_STEP_PX * PATCH_STEP_PX
+    side = min(max(side, PATCH_STEP_PX), PATCH_MAX_PX)
+    return side, side
+
+
+def _split(dataset: FolderDataset, config: DataConfig) -> Split:
+    if config.split_file is not None and Path(config.split_file).is_file():
+        return read_split(Path(config.split_file), dataset)
+    split = make_split(dataset, config)
+    if config.split_file is not None:
+        write_split(split, Path(config.split_file))
+    return split
+
+
+def _one_thread(worker: int) -> None:
+    # Workers are the parallelism; OpenCV's own threads would fight them for the cores.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
