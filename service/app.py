@@ -1,0 +1,89 @@
+"""The app factory: what is injected, what is loaded, which routes there are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from contract.errors import LongskipError
+from service.engine.engine import Engine
+from service.metrics import Metrics
+from service.page import routes as page_routes
+from service.protocols import metrics_text, openapi, v1_models, v1_segment, v2_health
+from service.protocols.observe import Observe
+from service.protocols.problems import problem_for, problem_response
+from service.repository.load import load_repository
+from service.repository.repository import Repository
+from service.running import Running
+from service.settings import Settings
+from service.trace import SCOPE_KEY
+from service.version import VERSION
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    repository: Repository | None = None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
+    """Build the app.
+
+    Args:
+        settings: None reads the environment.
+        repository: None loads ``settings.models`` when the app starts.
+        metrics: None starts new ones.
+    """
+    settings = settings or Settings()
+    metrics = metrics or Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = repository
+        if loaded is None:
+            loaded = await asyncio.to_thread(load_repository, settings)
+        async with Engine(loaded, settings, metrics) as engine:
+            app.state.running = Running(settings, loaded, engine, metrics)
+            yield
+
+    app = FastAPI(
+        title=openapi.TITLE,
+        summary=openapi.SUMMARY,
+        description=openapi.DESCRIPTION,
+        version=VERSION,
+        lifespan=lifespan,
+        middleware=_middleware(settings, metrics),
+        # FastAPI's own pages load their scripts from a CDN.
+        docs_url=None,
+        redoc_url=None,
+        # Its telemetry would put exception texts into whatever provider is set up.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    for error in (LongskipError, HTTPException, RequestValidationError):
+        app.add_exception_handler(error, _answer_with_problem)
+    for routes in (v1_segment, v1_models, v2_health, metrics_text, page_routes):
+        app.include_router(routes.router)
+    return app
+
+
+async def _answer_with_problem(request: Request, error: Exception) -> Response:
+    return problem_response(problem_for(error), request.scope, request.scope[SCOPE_KEY])
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Outermost first."""
+    layers = [Middleware(Observe, metrics=metrics)]
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+        layers.append(cors)
+    return layers

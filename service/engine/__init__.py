@@ -1,0 +1,1 @@
+"""The way of one image: admit, decode, queue, batch, run, encode."""

@@ -1,0 +1,119 @@
+"""Step 1 of data's way: the request's body comes in, bounded, into a temporary file."""
+
+from collections.abc import Awaitable, Callable
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, cast
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from contract.errors import RequestInvalid
+from service.errors import BodyMalformed, BodyTooLarge, ClientGone, MediaTypeUnsupported
+
+FILE_PART = "file"
+# A body up to this size stays in memory; a larger one goes to the system's temporary folder, as a
+# file without a name, which vanishes even when the process is killed.
+SPOOL_BYTES = 1_000_000
+FORM_PARTS_MAX = 16
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+
+
+async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
+    """Take in the image's bytes: the multipart part ``file``, or the raw body.
+
+    Args:
+        request: its body has not been touched.
+        max_body_bytes: limit on the whole body; what is past it is not read.
+
+    Returns:
+        The bytes, at their start. The caller closes it.
+
+    Raises:
+        BodyTooLarge: more bytes than the limit.
+        BodyMalformed: multipart that does not parse.
+        MediaTypeUnsupported: a Content-Type that is neither multipart nor an image.
+        RequestInvalid: no image in the body.
+        ClientGone: the connection closed before the end of the body.
+    """
+    _check_encoding(request)
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    bounded = Request(request.scope, _bounded(request.receive, max_body_bytes))
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        return await _from_multipart(bounded)
+    if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
+        return await _from_raw_body(bounded)
+    raise MediaTypeUnsupported(
+        "the Content-Type is neither multipart/form-data nor image/*; send -F file=@image.png, or "
+        "--data-binary @image.png with -H 'Content-Type: image/png'"
+    )
+
+
+async def _from_multipart(request: Request) -> UploadFile:
+    try:
+        form = await request.form(max_files=1, max_fields=FORM_PARTS_MAX)
+    except HTTPException as error:
+        raise BodyMalformed(f"the multipart body does not parse: {error.detail}") from error
+    part = form.get(FILE_PART)
+    if not isinstance(part, UploadFile):
+        await form.close()
+        raise RequestInvalid(
+            f"the form has no file part named {FILE_PART!r}; send it as -F file=@image.png"
+        )
+    return await _not_empty(part)
+
+
+async def _from_raw_body(request: Request) -> UploadFile:
+    spooled = cast(BinaryIO, SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
+    upload = UploadFile(file=spooled, size=0)
+    try:
+        async for chunk in request.stream():
+            await upload.write(chunk)
+        await upload.seek(0)
+        return await _not_empty(upload)
+    except BaseException:
+        await upload.close()
+        raise
+
+
+async def _not_empty(upload: UploadFile) -> UploadFile:
+    if not upload.size:
+        await upload.close()
+        raise RequestInvalid("the body holds no bytes of an image; send one, e.g. -F file=@a.png")
+    return upload
+
+
+def _check_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise MediaTypeUnsupported(
+            "the body has a Content-Encoding, which is not read here; send the image as it is"
+        )
+
+
+def _bounded(receive: Receive, max_body_bytes: int) -> Receive:
+    received_bytes = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received_bytes
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the connection closed before the end of the body")
+        received_bytes += len(message.get("body", b""))
+        if received_bytes > max_body_bytes:
+            raise _too_large(max_body_bytes)
+        return message
+
+    return receive_bounded
+
+
+def _too_large(max_body_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body has more than {max_body_bytes:,} bytes, the limit of this service; "
+        "send a smaller image or a compressed format"
+    )

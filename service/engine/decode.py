@@ -1,0 +1,59 @@
+"""Step 2 of data's way: encoded bytes become the array that the model takes. Runs in a thread."""
+
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.spec import ModelSpec
+from imaging.channels import match_channels, to_chw_float32
+from imaging.decode import Orientation, decode_image
+from imaging.header import check_size, read_header
+from service.engine.budget import PixelLease
+
+# Up to here a pixel costs one pixel of the budget; more channels cost in proportion.
+CHANNELS_PER_BUDGET_PIXEL = 4
+
+
+@dataclass(frozen=True)
+class DecodedRequest:
+    """One image, ready for the model.
+
+    Attributes:
+        image_chw: raw intensities, float32 ``[C, H, W]``, contiguous.
+        pixels_hwc: the image as decoded ``[H, W, C]``, kept only for an answer that shows it.
+    """
+
+    image_chw: NDArray[np.float32]
+    pixels_hwc: NDArray[Any] | None
+
+
+def decode(
+    file: BinaryIO,
+    spec: ModelSpec,
+    *,
+    max_pixels: int,
+    orientation: Orientation,
+    lease: PixelLease,
+    keep_pixels: bool,
+) -> DecodedRequest:
+    """Read a file and bring it to the model's channels.
+
+    Memory is taken from the budget by what the header says, before any pixel is decoded.
+
+    Raises:
+        UnsupportedImage, BrokenImage, ImageTooLarge, ChannelMismatch: see ``imaging``.
+        Overloaded: other images hold the memory.
+    """
+    with lease:
+        encoded = file.read()
+        header = read_header(encoded)
+        check_size(header, max_pixels)
+        lease.take(header.pixels * max(1, header.channels // CHANNELS_PER_BUDGET_PIXEL))
+        decoded = decode_image(encoded, max_pixels=max_pixels, orientation=orientation)
+        matched = match_channels(decoded.pixels_hwc, spec.channels)
+        return DecodedRequest(
+            image_chw=to_chw_float32(matched),
+            pixels_hwc=decoded.pixels_hwc if keep_pixels else None,
+        )

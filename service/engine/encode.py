@@ -1,0 +1,136 @@
+"""Step 6 of data's way: labels become the bytes of the answer. Runs in a thread."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import RequestInvalid
+from contract.model import Segmentation
+from contract.spec import ModelSpec
+from imaging.label_png import encode_label_png
+from imaging.overlay import overlay_png
+from imaging.polygons import geojson_features
+from imaging.regions import area_px, boxes_xyxy
+from imaging.rle import encode_rle
+
+AnswerFormat = Literal["png", "overlay", "json", "geojson", "npz"]
+BACKGROUND = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the answer is made of.
+
+    Attributes:
+        spec: of the model that answered.
+        segmentation: its answer.
+        pixels_hwc: the image as decoded, for formats that show it.
+        opacity: of the labels' colours in an overlay, 0 to 1.
+    """
+
+    spec: ModelSpec
+    segmentation: Segmentation
+    pixels_hwc: NDArray[Any] | None
+    opacity: float
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One format: how it is called on the wire and what it needs."""
+
+    media_type: str
+    encode: Callable[[Answer], bytes]
+    needs_probabilities: bool = False
+    needs_pixels: bool = False
+    takes_multilabel: bool = True
+
+
+def encode(answer: Answer, answer_format: AnswerFormat) -> bytes:
+    """Return the answer's body."""
+    return ENCODINGS[answer_format].encode(answer)
+
+
+def check_fits(spec: ModelSpec, answer_format: AnswerFormat) -> None:
+    """Tell, before anything is computed, whether a model's answer has this format.
+
+    Raises:
+        RequestInvalid: labels that overlap do not fit in one index per pixel.
+    """
+    if spec.task == "multilabel" and not ENCODINGS[answer_format].takes_multilabel:
+        fitting = ", ".join(name for name, e in ENCODINGS.items() if e.takes_multilabel)
+        raise RequestInvalid(
+            f"{spec.name} gives labels that may overlap, which {answer_format} cannot hold; "
+            f"ask for one of: {fitting}"
+        )
+
+
+def class_masks(spec: ModelSpec, labels: NDArray[np.uint8]) -> dict[int, NDArray[np.bool_]]:
+    """Return the mask ``[H, W]`` of each class by index, without the background."""
+    if spec.task == "multilabel":
+        return {index: labels[index] != 0 for index in range(len(spec.classes))}
+    return {index: labels == index for index in range(1, len(spec.classes))}
+
+
+def _png(answer: Answer) -> bytes:
+    return encode_label_png(answer.segmentation.labels, answer.spec.palette)
+
+
+def _overlay(answer: Answer) -> bytes:
+    if answer.pixels_hwc is None:
+        raise ValueError("an overlay needs the image's pixels")
+    labels, palette = answer.segmentation.labels, answer.spec.palette
+    if answer.spec.task == "multilabel":
+        # Where classes overlap the last one is on top; index 0 becomes the background.
+        masks = class_masks(answer.spec, labels)
+        labels = np.zeros(labels.shape[1:], np.uint8)
+        for index, mask in masks.items():
+            labels[mask] = index + 1
+        palette = ((0, 0, 0), *palette)
+    return overlay_png(answer.pixels_hwc, labels, palette, alpha=answer.opacity)
+
+
+def _json(answer: Answer) -> bytes:
+    labels = answer.segmentation.labels
+    classes = [
+        {
+            "index": index,
+            "name": answer.spec.classes[index].name,
+            "area_px": area_px(mask),
+            "boxes_xyxy": boxes_xyxy(mask),
+            "rle": encode_rle(mask),
+        }
+        for index, mask in class_masks(answer.spec, labels).items()
+    ]
+    return _compact_json({"size": list(labels.shape[-2:]), "classes": classes})
+
+
+def _geojson(answer: Answer) -> bytes:
+    spec, labels = answer.spec, answer.segmentation.labels
+    return _compact_json(geojson_features(labels, spec.class_names, spec.palette))
+
+
+def _npz(answer: Answer) -> bytes:
+    archive = io.BytesIO()
+    labels, probabilities = answer.segmentation.labels, answer.segmentation.probabilities
+    if probabilities is None:
+        raise ValueError("an npz archive needs the probabilities")
+    np.savez(archive, labels=labels, probabilities=probabilities)
+    return archive.getvalue()
+
+
+def _compact_json(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
+ENCODINGS: dict[AnswerFormat, Encoding] = {
+    "png": Encoding("image/png", _png, takes_multilabel=False),
+    "overlay": Encoding("image/png", _overlay, needs_pixels=True),
+    "json": Encoding("application/json", _json),
+    "geojson": Encoding("application/geo+json", _geojson, takes_multilabel=False),
+    "npz": Encoding("application/x-npz", _npz, needs_probabilities=True),
+}

@@ -1,0 +1,86 @@
+"""Step 3 of data's way: decoded images wait here for their model."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.model import Segmentation
+from service.engine.budget import PixelLease
+
+Bucket = tuple[int, int, bool]
+"""Height, width, and whether probabilities are asked for: only equals share a batch."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One image that waits for its model.
+
+    A job whose future is done before its turn (the client went, the deadline passed) is dropped.
+
+    Attributes:
+        image_chw: raw intensities, float32 ``[C, H, W]``.
+        probabilities: whether they are asked for beside the labels.
+        lease: the image's memory; held until the job was run or dropped.
+        answer: what the request waits for.
+        queued_s: ``time.monotonic()`` when it was put in.
+        started_s: the same when its batch began to run, 0 before.
+        finished_s: the same when its batch was done, 0 before.
+    """
+
+    image_chw: NDArray[np.float32]
+    probabilities: bool
+    lease: PixelLease
+    answer: asyncio.Future[Segmentation]
+    queued_s: float = field(default_factory=time.monotonic)
+    started_s: float = 0.0
+    finished_s: float = 0.0
+
+    @property
+    def pixels(self) -> int:
+        """Height x width."""
+        return int(self.image_chw[0].size)
+
+    @property
+    def bucket(self) -> Bucket:
+        """What another job must share to be run with this one."""
+        return (self.image_chw.shape[1], self.image_chw.shape[2], self.probabilities)
+
+
+TakeBatch = Callable[[deque[Job]], list[Job]]
+"""Takes the jobs that shall run next out of those that wait; none where none waits."""
+
+
+class JobQueue:
+    """First in, first out; ``put`` never blocks, because slots bound how many can come."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Job] = deque()
+        self._arrival = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, job: Job) -> None:
+        """Add a job and wake the worker."""
+        job.lease.hold()
+        self._waiting.append(job)
+        self._arrival.set()
+
+    async def next_batch(self, take: TakeBatch) -> list[Job]:
+        """Wait until ``take`` finds jobs. A worker that is free never waits for more to come."""
+        while not (batch := take(self._waiting)):
+            self._arrival.clear()
+            await self._arrival.wait()
+        return batch
+
+    def drop_all(self) -> None:
+        """Cancel all jobs that wait."""
+        while self._waiting:
+            job = self._waiting.popleft()
+            job.answer.cancel()
+            job.lease.let_go()

@@ -1,0 +1,76 @@
+"""Step 5 of data's way: a batch goes through the model, in the model's own thread."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.model import Segmentation
+from contract.spec import ModelSpec, Precision
+from service.engine.queue import Job
+
+
+class SegmentationModel(Protocol):
+    """What the service needs of a model; ``contract.model.Model`` is one."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the file promises."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes, in hex."""
+
+    @property
+    def provider(self) -> str:
+        """What it runs on."""
+
+    @property
+    def precision(self) -> Precision:
+        """Number format of the weights."""
+
+    def run(
+        self,
+        image_nchw: NDArray[np.float32],
+        *,
+        statistics: NDArray[np.float32] | None = None,
+        outputs: Sequence[str] = ("labels",),
+    ) -> dict[str, NDArray[Any]]:
+        """Run the graph once."""
+
+    def segment(
+        self, image_chw: NDArray[np.float32], *, probabilities: bool = False
+    ) -> Segmentation:
+        """Segment one image, in tiles where it is large."""
+
+
+def run_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation | Exception]:
+    """Run images of equal size through the model; one entry per job, in order.
+
+    A batch that fails is run again image by image, so that one image cannot spoil another's
+    answer.
+    """
+    if len(batch) > 1:
+        try:
+            return list(_run_together(model, batch))
+        except Exception:
+            return [outcome for job in batch for outcome in run_batch(model, [job])]
+    try:
+        return [model.segment(job.image_chw, probabilities=job.probabilities) for job in batch]
+    except Exception as error:
+        return [error]
+
+
+def _run_together(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation]:
+    wants_probabilities = batch[0].probabilities
+    outputs = ("labels", "probabilities") if wants_probabilities else ("labels",)
+    answers = model.run(np.stack([job.image_chw for job in batch]), outputs=outputs)
+    return [
+        Segmentation(
+            labels=answers["labels"][n],
+            probabilities=answers["probabilities"][n] if wants_probabilities else None,
+            tiled=False,
+        )
+        for n in range(len(batch))
+    ]

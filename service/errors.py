@@ -1,0 +1,61 @@
+"""Errors that only a running service has; they hang in the tree of ``contract/errors.py``.
+
+LongskipError
+├── BodyTooLarge           413  more bytes than the limit, told while they come in
+├── BodyTooSlow            408  the body did not arrive before the deadline
+├── BodyMalformed          400  a multipart body that does not parse
+├── NotAcceptable          406  the Accept header names no format that there is
+├── MediaTypeUnsupported   415  a Content-Type that is no image
+├── Overloaded             429  queue or memory full: come again
+├── ModelNotReady          503  the model is there but failed its proof
+├── DeadlineExceeded       504  no answer in time
+└── ClientGone             499  nobody waits for the answer any more
+"""
+
+from imaging.errors import LongskipError
+
+
+class BodyTooLarge(LongskipError):
+    """The request's body has more bytes than the limit."""
+
+
+class BodyTooSlow(LongskipError):
+    """The request's body did not arrive before the deadline."""
+
+
+class BodyMalformed(LongskipError):
+    """The request's multipart body does not parse."""
+
+
+class NotAcceptable(LongskipError):
+    """The Accept header names no format that there is."""
+
+
+class MediaTypeUnsupported(LongskipError):
+    """The Content-Type says that the body is no image."""
+
+
+class Overloaded(LongskipError):
+    """There is no room for the request now.
+
+    Attributes:
+        reason: ``queue`` or ``memory``, for the metrics.
+    """
+
+    retry_after_s = 1
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelNotReady(LongskipError):
+    """The model is in the repository but cannot be used."""
+
+
+class DeadlineExceeded(LongskipError):
+    """The answer was not ready in time."""
+
+
+class ClientGone(LongskipError):
+    """The client closed the connection before its answer was ready."""

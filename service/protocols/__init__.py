@@ -1,0 +1,1 @@
+"""What stands on the wire: /v1, /v2, problem documents, OpenAPI."""

@@ -1,0 +1,86 @@
+"""The outermost layer: headers on every answer, one access line, metrics, nothing leaked."""
+
+import json
+import logging
+import traceback
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.metrics import Metrics
+from service.protocols.problems import CLIENT_CLOSED_REQUEST, problem_for, problem_response
+from service.trace import SCOPE_KEY, Trace, begin_trace
+
+_access = logging.getLogger("longskip.access")
+_errors = logging.getLogger("longskip.error")
+
+
+class Observe:
+    """ASGI middleware around all others."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace = begin_trace(Headers(scope=scope))
+        scope[SCOPE_KEY] = trace
+        status = 0
+        sent_bytes = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update(trace.headers())
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+            sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            _log_unexpected(error, trace)
+            if status == 0:
+                answer = problem_response(problem_for(error), scope, trace)
+                await answer(scope, receive, send_with_headers)
+        finally:
+            status = status or CLIENT_CLOSED_REQUEST
+            self._metrics.observe(trace, status)
+            _log_access(scope, trace, status=status, sent_bytes=sent_bytes)
+
+
+def _log_access(scope: Scope, trace: Trace, *, status: int, sent_bytes: int) -> None:
+    """Write one line of JSON. The route stands for the path, which may hold anything."""
+    route = getattr(scope.get("route"), "path", "")
+    model = trace.model
+    entry = {
+        "request_id": trace.request_id,
+        "method": scope["method"] if scope["method"] in _METHODS else "other",
+        "route": route,
+        "status": status,
+        "model": f"{model.name}/{model.version}" if model is not None else "",
+        "format": trace.answer_format,
+        "refused_for": trace.refused_for,
+        "sent_bytes": sent_bytes,
+        "ms": round(trace.elapsed_s * 1e3, 1),
+        "stages_ms": {name: round(s * 1e3, 1) for name, s in trace.stages_s.items()},
+    }
+    level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+    _access.log(level, "%s", json.dumps({key: value for key, value in entry.items() if value}))
+
+
+def _log_unexpected(error: Exception, trace: Trace) -> None:
+    """Write where it happened; an exception's own text may quote what the client sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " <- ".join(f"{f.filename}:{f.lineno} {f.name}" for f in reversed(frames))
+    _errors.error("request %s: %s at %s", trace.request_id, type(error).__name__, places)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

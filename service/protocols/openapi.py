@@ -1,0 +1,124 @@
+"""The words and examples of ``/openapi.json``."""
+
+from typing import Any
+
+TITLE = "Longskip"
+SUMMARY = "Segmentation of medical images by U-Nets with and without long skips."
+RESEARCH_USE_ONLY = "Research use only; not a medical device."
+DESCRIPTION = f"""{SUMMARY}
+
+**{RESEARCH_USE_ONLY}** Do not use its answers for diagnosis, treatment or any other clinical
+decision.
+
+```sh
+curl -F file=@image.png "$ADDRESS/v1/models/nuclei/segment?format=png" -o mask.png
+```
+
+Images: PNG, JPEG, TIFF and BMP, 8 and 16 bit and float, any channel count that the model takes.
+The answer has the image's own size, EXIF orientation applied (`orientation=stored` opts out).
+Every answer carries `X-Longskip-Model`, `-Version`, `-Sha256`, `-Provider`, `-Precision` and
+`-Request-Id`, and `Server-Timing` with its stages. Errors are problem documents (RFC 9457).
+Images, file names and tags are never stored or logged.
+"""
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:longskip:problem:image-too-large"]},
+        "title": {"type": "string", "examples": ["Too many pixels"]},
+        "status": {"type": "integer", "examples": [413]},
+        "detail": {
+            "type": "string",
+            "description": "what came, what was expected, what to do",
+            "examples": [
+                "the image has 13000x13000 px = 169,000,000 pixels, the limit is 25,000,000: "
+                "cut it into parts or make it smaller"
+            ],
+        },
+        "request_id": {"type": "string", "examples": ["6f1e0c5b1d7a4f02"]},
+    },
+}
+
+_SEGMENT_JSON_EXAMPLE = {
+    "size": [256, 320],
+    "classes": [
+        {
+            "index": 1,
+            "name": "nucleus",
+            "area_px": 812,
+            "boxes_xyxy": [[10, 12, 31, 40]],
+            "rle": {"size": [256, 320], "counts": "Wba0…"},
+        }
+    ],
+}
+_GEOJSON_EXAMPLE = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[10, 12], [31, 12], [31, 40], [10, 40], [10, 12]]],
+            },
+            "properties": {"classification": {"name": "nucleus", "color": [230, 60, 60]}},
+        }
+    ],
+}
+
+SEGMENT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "PNG, JPEG, TIFF or BMP; told by content, not by name",
+                        }
+                    },
+                }
+            },
+            **{
+                media_type: {"schema": {"type": "string", "format": "binary"}}
+                for media_type in ("image/png", "image/jpeg", "image/tiff", "image/bmp")
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+def problem_answer(description: str) -> dict[str, Any]:
+    """Return an error's entry in an operation's ``responses``."""
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
+    }
+
+
+SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the labels, in the format asked for",
+        "content": {
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"example": _SEGMENT_JSON_EXAMPLE},
+            "application/geo+json": {"example": _GEOJSON_EXAMPLE},
+            "application/x-npz": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    400: problem_answer("a multipart body that does not parse"),
+    404: problem_answer("no such model or version"),
+    406: problem_answer("the Accept header names no format that there is"),
+    408: problem_answer("the body came too slowly"),
+    413: problem_answer("too many bytes, or too many pixels"),
+    415: problem_answer("a kind of image that is not read"),
+    422: problem_answer("options that do not fit, or an image that does not decode"),
+    429: problem_answer("no room now; Retry-After says when to come again"),
+    503: problem_answer("the model failed its proof and cannot be used"),
+    504: problem_answer("no answer before the deadline"),
+}

@@ -1,0 +1,157 @@
+"""``GET /v1/models``: what is served, and everything that a model's file says of itself."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel
+
+from service.errors import ModelNotReady
+from service.protocols.openapi import problem_answer
+from service.repository.repository import Entry, FailedModel, Repository, ServedModel
+from service.running import RequestTrace, RunningService
+
+router = APIRouter(tags=["models"])
+ModelName = Annotated[str, Path(description="a name from `GET /v1/models`", examples=["nuclei"])]
+
+
+class ClassEntry(BaseModel):
+    """One class; ``index`` is the pixel value in a label PNG."""
+
+    index: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+class VersionEntry(BaseModel):
+    """One version; a failed one says why and is not used."""
+
+    version: int
+    state: Literal["ready", "failed"]
+    reason: str | None = None
+    sha256: str | None = None
+    provider: str | None = None
+    precision: str | None = None
+
+
+class ModelEntry(BaseModel):
+    """One model; the fields after ``versions`` are those of ``default_version``."""
+
+    name: str
+    state: Literal["ready", "failed"]
+    reason: str | None = None
+    default_version: int | None = None
+    versions: list[VersionEntry]
+    sha256: str | None = None
+    provider: str | None = None
+    precision: str | None = None
+    description: str | None = None
+    task: str | None = None
+    dims: int | None = None
+    channels: int | None = None
+    classes: list[ClassEntry] = []
+    metrics: list[dict[str, Any]] = []
+    intended_use: str | None = None
+
+
+class ModelIndex(BaseModel):
+    """All models."""
+
+    models: list[ModelEntry]
+
+
+class ModelDetail(ModelEntry):
+    """One model with its whole spec; only the golden sample's arrays are left out."""
+
+    spec: dict[str, Any] | None = None
+
+
+@router.get("/v1/models", summary="List the models")
+def list_models(running: RunningService) -> ModelIndex:
+    """Return every model found at start, those that failed with the reason."""
+    repository = running.repository
+    return ModelIndex(models=[ModelEntry(**_entry(repository, n)) for n in repository.names])
+
+
+@router.get(
+    "/v1/models/{model}",
+    summary="Show a model",
+    responses={404: problem_answer("no such model")},
+)
+def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -> ModelDetail:
+    """Return a model's versions and the spec of the version that answers by default."""
+    fields = _entry(running.repository, model)
+    served = running.repository.default(model)
+    if served is None:
+        return ModelDetail(**fields)
+    trace.model = served.identity
+    return ModelDetail(**fields, spec=_spec(served))
+
+
+@router.get(
+    "/v1/models/{model}/versions/{version}",
+    summary="Show a version of a model",
+    responses={404: problem_answer("no such model or version")},
+)
+def show_version(
+    model: ModelName,
+    version: Annotated[int, Path(ge=1)],
+    running: RunningService,
+    trace: RequestTrace,
+) -> ModelDetail:
+    """Return the spec of one version, or why it failed."""
+    fields = _entry(running.repository, model)
+    try:
+        served = running.repository.find(model, version)
+    except ModelNotReady as error:
+        return ModelDetail(
+            name=model, state="failed", reason=str(error), versions=fields["versions"]
+        )
+    trace.model = served.identity
+    return ModelDetail(**(fields | _facts(served)), spec=_spec(served))
+
+
+def _entry(repository: Repository, name: str) -> dict[str, Any]:
+    versions = repository.versions(name)
+    served = repository.default(name)
+    fields: dict[str, Any] = {"name": name, "versions": [_version(entry) for entry in versions]}
+    if served is None:
+        reasons = [entry.reason for entry in versions if isinstance(entry, FailedModel)]
+        return fields | {"state": "failed", "reason": reasons[-1]}
+    return fields | {"default_version": served.version} | _facts(served)
+
+
+def _facts(served: ServedModel) -> dict[str, Any]:
+    model, spec = served.model, served.model.spec
+    return {
+        "state": "ready",
+        "sha256": model.sha256,
+        "provider": model.provider,
+        "precision": model.precision,
+        "description": spec.description,
+        "task": spec.task,
+        "dims": spec.dims,
+        "channels": spec.channels,
+        "classes": [
+            ClassEntry(index=index, name=c.name, colour=c.colour)
+            for index, c in enumerate(spec.classes)
+        ],
+        "metrics": [metric.model_dump(mode="json") for metric in spec.metrics],
+        "intended_use": spec.intended_use,
+    }
+
+
+def _version(entry: Entry) -> VersionEntry:
+    if isinstance(entry, FailedModel):
+        return VersionEntry(version=entry.version, state="failed", reason=entry.reason)
+    return VersionEntry(
+        version=entry.version,
+        state="ready",
+        sha256=entry.model.sha256,
+        provider=entry.model.provider,
+        precision=entry.model.precision,
+    )
+
+
+def _spec(served: ServedModel) -> dict[str, Any]:
+    arrays = {"golden": {"labels_b64", "probabilities_b64"}}
+    return served.model.spec.model_dump(mode="json", exclude=arrays)

@@ -1,0 +1,166 @@
+"""``POST /v1/models/{model}/segment``: an image comes in, its labels go out."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import UploadFile
+
+from imaging.decode import Orientation
+from service.engine.admit import admit
+from service.engine.decode import decode
+from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, encode
+from service.errors import BodyTooSlow
+from service.protocols.negotiate import choose_format
+from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
+from service.protocols.wait import wait_while_wanted
+from service.repository.repository import ServedModel
+from service.running import RequestTrace, Running, RunningService
+from service.trace import Trace
+
+router = APIRouter(tags=["segment"])
+
+ModelName = Annotated[str, Path(description="a name from `GET /v1/models`", examples=["nuclei"])]
+Version = Annotated[int, Path(ge=1, description="a version of the model", examples=[1])]
+
+
+class SegmentOptions(BaseModel):
+    """What a request may choose, all in the query; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: AnswerFormat | None = Field(
+        default=None,
+        description=(
+            "`png`: 8-bit indexed, pixel value = class index (default). `overlay`: the image with "
+            "the classes' colours over it. `json`: area, boxes and COCO RLE per class. `geojson`: "
+            "polygons in pixels. `npz`: labels and probabilities. Without it the Accept header "
+            "decides."
+        ),
+    )
+    orientation: Orientation = Field(
+        default="applied",
+        description=(
+            "`applied`: the mask has the size that a viewer shows, EXIF orientation applied. "
+            "`stored`: the EXIF orientation is ignored."
+        ),
+    )
+    opacity: float = Field(
+        default=0.4, ge=0.0, le=1.0, description="of the colours, for `format=overlay` only"
+    )
+
+
+Options = Annotated[SegmentOptions, Query()]
+
+
+@router.post(
+    "/v1/models/{model}/segment",
+    summary="Segment an image with a model's newest version",
+    response_class=Response,
+    responses=SEGMENT_RESPONSES,
+    openapi_extra=SEGMENT_BODY,
+)
+async def segment_newest(
+    request: Request,
+    model: ModelName,
+    options: Options,
+    running: RunningService,
+    trace: RequestTrace,
+) -> Response:
+    """Send the image as multipart part `file`, or as the raw body with its Content-Type.
+
+    Research use only; not a medical device.
+    """
+    return await _segment(request, running.repository.find(model), options, running, trace)
+
+
+@router.post(
+    "/v1/models/{model}/versions/{version}/segment",
+    summary="Segment an image with a given version of a model",
+    response_class=Response,
+    responses=SEGMENT_RESPONSES,
+    openapi_extra=SEGMENT_BODY,
+)
+async def segment_version(
+    request: Request,
+    model: ModelName,
+    version: Version,
+    options: Options,
+    running: RunningService,
+    trace: RequestTrace,
+) -> Response:
+    """Send the image as multipart part `file`, or as the raw body with its Content-Type.
+
+    Research use only; not a medical device.
+    """
+    served = running.repository.find(model, version)
+    return await _segment(request, served, options, running, trace)
+
+
+async def _segment(
+    request: Request, served: ServedModel, options: SegmentOptions, running: Running, trace: Trace
+) -> Response:
+    deadline_s = running.settings.deadline_s
+    trace.model = served.identity
+    answer_format = choose_format(options.format, request.headers.get("accept", ""))
+    trace.answer_format = answer_format
+    check_fits(served.model.spec, answer_format)
+    scheduler = running.engine.scheduler(served)
+    scheduler.check_room()
+    upload = await _admit_in_time(request, running, trace)
+    try:
+        with scheduler.slot():
+            body = await wait_while_wanted(
+                _answer(upload, served, answer_format, options, running, trace),
+                request.receive,
+                seconds_left=deadline_s - trace.elapsed_s,
+                deadline_s=deadline_s,
+            )
+    finally:
+        await upload.close()
+    return Response(body, media_type=ENCODINGS[answer_format].media_type)
+
+
+async def _admit_in_time(request: Request, running: Running, trace: Trace) -> UploadFile:
+    deadline_s = running.settings.deadline_s
+    try:
+        with trace.stage("admit"):
+            async with asyncio.timeout(deadline_s):
+                return await admit(request, max_body_bytes=running.settings.max_body_bytes)
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"the body did not arrive within {deadline_s:g} s; send a smaller image"
+        ) from error
+
+
+async def _answer(
+    upload: UploadFile,
+    served: ServedModel,
+    answer_format: AnswerFormat,
+    options: SegmentOptions,
+    running: Running,
+    trace: Trace,
+) -> bytes:
+    """Data's way: decode, queue, batch, run, encode."""
+    engine, spec, encoding = running.engine, served.model.spec, ENCODINGS[answer_format]
+    with engine.budget.lease() as lease:
+        with trace.stage("decode"):
+            image = await engine.in_codec_thread(
+                decode,
+                upload.file,
+                spec,
+                max_pixels=running.settings.max_pixels,
+                orientation=options.orientation,
+                lease=lease,
+                keep_pixels=encoding.needs_pixels,
+            )
+        segmentation = await engine.scheduler(served).segment(
+            image.image_chw,
+            probabilities=encoding.needs_probabilities,
+            lease=lease,
+            trace=trace,
+        )
+        answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity)
+        with trace.stage("encode"):
+            return await engine.in_codec_thread(encode, answer, answer_format)

@@ -1,0 +1,66 @@
+"""The part of the Open Inference Protocol that says whether the service is up and ready."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from service.errors import ModelNotReady
+from service.repository.repository import FailedModel, Repository
+from service.running import RequestTrace, RunningService
+from service.version import VERSION
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/v2", summary="Name the server")
+def server_metadata() -> dict[str, Any]:
+    """Return name and version; there are no protocol extensions yet."""
+    return {"name": "longskip", "version": VERSION, "extensions": []}
+
+
+@router.get("/v2/health/live", summary="Is the process up?")
+async def live() -> dict[str, bool]:
+    """Answer from the event loop itself, so that it also tells whether that is free."""
+    return {"live": True}
+
+
+@router.get(
+    "/v2/health/ready",
+    summary="Can any model be used?",
+    responses={503: {"description": "no model can be used; the body says why"}},
+)
+async def ready(running: RunningService) -> Response:
+    """Answer 200 when at least one model can be used, else 503 and why."""
+    why_not = _why_not_ready(running.repository)
+    if why_not is None:
+        return JSONResponse({"ready": True})
+    return JSONResponse({"ready": False, "error": why_not}, status_code=503)
+
+
+@router.get("/v2/models/{model}/ready", summary="Can this model be used?")
+@router.get("/v2/models/{model}/versions/{version}/ready", summary="Can this version be used?")
+async def model_ready(
+    model: str, running: RunningService, trace: RequestTrace, version: int | None = None
+) -> Response:
+    """Answer 200 when the model can be used, 400 when it failed, 404 when it is not there."""
+    try:
+        served = running.repository.find(model, version)
+    except ModelNotReady as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+    trace.model = served.identity
+    return JSONResponse({"name": served.name, "ready": True})
+
+
+def _why_not_ready(repository: Repository) -> str | None:
+    if repository.ready:
+        return None
+    failed = [
+        f"{entry.name}/{entry.version}: {entry.reason}"
+        for name in repository.names
+        for entry in repository.versions(name)
+        if isinstance(entry, FailedModel)
+    ]
+    if not failed:
+        return "there are no models; put <name>/<version>/model.onnx in LONGSKIP_MODELS"
+    return f"no model can be used. {'; '.join(failed)}"

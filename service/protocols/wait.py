@@ -1,0 +1,54 @@
+"""Wait for an answer only as long as somebody wants it: until the deadline, or the client goes."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from starlette.types import Receive
+
+from service.errors import ClientGone, DeadlineExceeded
+
+T = TypeVar("T")
+
+
+async def wait_while_wanted(
+    work: Coroutine[Any, Any, T], receive: Receive, *, seconds_left: float, deadline_s: float
+) -> T:
+    """Run ``work`` and return what it returns; cancel it when nobody waits for it any more.
+
+    Args:
+        work: what to run.
+        receive: the request's channel, its body already read; then it tells of a disconnect only.
+        seconds_left: until the deadline.
+        deadline_s: the limit itself, for the message.
+
+    Raises:
+        ClientGone: the client closed the connection first.
+        DeadlineExceeded: the time was up first.
+    """
+    working = asyncio.create_task(work)
+    gone = asyncio.create_task(_until_gone(receive))
+    try:
+        await asyncio.wait(
+            (working, gone), timeout=max(0.0, seconds_left), return_when=asyncio.FIRST_COMPLETED
+        )
+        if working.done():
+            return working.result()
+        if gone.done():
+            raise ClientGone("the client closed the connection")
+        raise DeadlineExceeded(
+            f"no answer within {deadline_s:g} s; send a smaller image, or come again when less "
+            "is under way"
+        )
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        for task in (working, gone):
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,1 @@
+"""The models that this process serves, as they were found and proved at start."""

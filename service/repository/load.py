@@ -1,0 +1,98 @@
+"""Open every model under a folder and let each prove itself on the provider in use."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Literal
+
+from contract.errors import DeviceUnavailable, LongskipError, ModelNotFound
+from contract.model import Model
+from contract.repository import MODEL_FILE, find_model, list_models, list_versions
+from contract.session import CPU_PROVIDER, Device, why_no_cuda
+from contract.spec import Precision
+from service.repository.repository import Entry, FailedModel, Repository, ServedModel
+from service.settings import Settings
+
+_log = logging.getLogger("longskip.repository")
+
+
+def load_repository(settings: Settings) -> Repository:
+    """Open all models; one that is broken is kept as failed and disturbs no other.
+
+    Raises:
+        DeviceUnavailable: a GPU is asked for and cannot be used; nothing is served then.
+    """
+    _refuse_absent_gpu(settings.device)
+    if not settings.models.is_dir():
+        _log.error("there is no folder %s; set LONGSKIP_MODELS", settings.models)
+    return Repository(
+        _load(settings, name, version)
+        for name in list_models(settings.models)
+        for version in list_versions(settings.models, name)
+    )
+
+
+def _load(settings: Settings, name: str, version: int) -> Entry:
+    began_s = time.monotonic()
+    path = find_model(settings.models, name, version)
+    try:
+        model = _open(path, settings)
+    except DeviceUnavailable:
+        raise
+    except Exception as error:  # whatever a damaged file sets off, the others are served
+        reason = _reason(error, path.parent)
+        _log.error("%s/%d cannot be used: %s", name, version, reason)
+        return FailedModel(name=name, version=version, reason=reason)
+    took_s = time.monotonic() - began_s
+    _log.info(
+        "%s/%d ready: %s on %s, proved in %.1f s",
+        *(name, version, model.precision, model.provider, took_s),
+    )
+    return ServedModel(name=name, version=version, model=model)
+
+
+def _open(path: Path, settings: Settings) -> Model:
+    device, threads = settings.device, settings.threads
+    if settings.precision != "auto":
+        return Model.open(_variant(path, settings.precision), device=device, threads=threads)
+    model = Model.open(path, device=device, threads=threads)
+    kind: Literal["cpu", "cuda"] = "cpu" if model.provider == CPU_PROVIDER else "cuda"
+    preferred = model.spec.preferred_precision.get(kind, model.precision)
+    if preferred == model.precision:
+        return model
+    try:
+        return Model.open(_variant(path, preferred), device=device, threads=threads)
+    except LongskipError as error:
+        reason = _reason(error, path.parent)
+        _log.warning("the preferred %s variant is left out: %s", preferred, reason)
+        return model
+
+
+def _variant(path: Path, precision: Precision) -> Path:
+    """``model.onnx`` holds fp32, ``model.int8.onnx`` beside it int8."""
+    if precision == "fp32":
+        return path
+    variant = path.with_name(f"{path.stem}.{precision}{path.suffix}")
+    if not variant.is_file():
+        raise ModelNotFound(
+            f"there is no {variant.name} beside {MODEL_FILE}; set LONGSKIP_PRECISION=auto, or "
+            f"export with --precision fp32,{precision}"
+        )
+    return variant
+
+
+def _refuse_absent_gpu(device: Device) -> None:
+    """Tell an absent GPU even where there is no model that would show it."""
+    reason = why_no_cuda() if device in ("cuda", "tensorrt") else None
+    if reason is not None:
+        raise DeviceUnavailable(
+            f"LONGSKIP_DEVICE={device} was asked for, but {reason}. Set it to auto or cpu, or "
+            "repair the GPU set-up."
+        )
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """One line without the server's folders, because it is shown to clients."""
+    if not isinstance(error, LongskipError):
+        return f"it could not be opened ({type(error).__name__})"
+    return " ".join(str(error).replace(f"{folder}/", "").split())

@@ -1,0 +1,82 @@
+"""Run the app under uvicorn and say, once it answers, where and how to ask it."""
+
+import shlex
+import socket
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.page.routes import list_samples
+from service.protocols.openapi import RESEARCH_USE_ONLY
+from service.repository.repository import FailedModel, Repository
+from service.settings import Settings
+
+WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+class AnnouncingServer(uvicorn.Server):
+    """uvicorn's server, which prints the start-up lines when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, repository: Repository) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._repository = repository
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce."""
+        await super().startup(sockets)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        for line in start_up_lines(self._settings, self._repository, port):
+            print(line, flush=True)
+
+
+def serve(app: FastAPI, settings: Settings, repository: Repository) -> int:
+    """Serve until a signal comes; requests under way are answered first.
+
+    Returns:
+        The exit status.
+    """
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        root_path=settings.root_path,
+        # Its access lines hold paths and queries; ours (protocols/observe.py) do not.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.deadline_s)),
+    )
+    server = AnnouncingServer(config, settings, repository)
+    server.run()
+    return 0 if server.started else 1
+
+
+def start_up_lines(settings: Settings, repository: Repository, port: int) -> list[str]:
+    """Return what a person needs to know at the start: models, address, a command to paste."""
+    host = WILDCARD_HOSTS.get(settings.host, settings.host)
+    address = f"http://{host}:{port}{settings.root_path}"
+    lines = ["", "Longskip", f"  page   {address}/", f"  models {_models(repository)}"]
+    names = [served.name for served in repository.ready]
+    if names:
+        image = shlex.quote(str(_sample(settings.samples)))
+        ask = f"{address}/v1/models/{names[0]}/segment?format=overlay"
+        lines.append(f"  try    curl -F file=@{image} '{ask}' -o overlay.png")
+    lines += [f"  {RESEARCH_USE_ONLY}", ""]
+    return lines
+
+
+def _models(repository: Repository) -> str:
+    entries = [entry for name in repository.names for entry in repository.versions(name)]
+    if not entries:
+        return "none found; set LONGSKIP_MODELS"
+    return ", ".join(
+        f"{e.name}/{e.version}" + (" (failed)" if isinstance(e, FailedModel) else "")
+        for e in entries
+    )
+
+
+def _sample(folder: Path) -> Path:
+    names = list_samples(folder)
+    return folder / names[0] if names else Path("image.png")

@@ -1,0 +1,118 @@
+"""Settings of the service, from ``LONGSKIP_*`` environment variables."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contract.session import Device
+
+PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
+ENVIRONMENT_PREFIX = "LONGSKIP_"
+
+
+class Settings(BaseSettings):
+    """All that can be set. ``python -m service --help`` lists it with its defaults."""
+
+    # populate_by_name etc. are left alone: a field's name is its variable, without the prefix.
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    models: Path = Field(
+        default=Path("models"),
+        description="folder of models, <name>/<version>/model.onnx",
+        examples=["/srv/models"],
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="address to listen on; 0.0.0.0 opens the service to the network",
+        examples=["0.0.0.0"],
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="port; 0 takes a free one", examples=[9000]
+    )
+    device: Device = Field(
+        default="auto",
+        description="auto takes CUDA where it works; the others are demands",
+        examples=["cuda"],
+    )
+    precision: PrecisionChoice = Field(
+        default="auto",
+        description="which variant of a model to serve; auto: what its spec prefers here",
+        examples=["int8"],
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads per run; unset: all cores", examples=[4]
+    )
+    root_path: str = Field(
+        default="",
+        description="path prefix that a proxy in front takes off",
+        examples=["/longskip"],
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="web pages of other origins that may call, separated by commas",
+        examples=["https://viewer.example.org"],
+    )
+    max_body_mb: float = Field(
+        default=64.0, gt=0, description="largest request body, in megabytes", examples=[256]
+    )
+    max_pixels: int = Field(
+        default=25_000_000,
+        ge=1,
+        description="largest image, height x width; checked before decoding",
+        examples=[100_000_000],
+    )
+    max_decoded_megapixels: float = Field(
+        default=50.0,
+        gt=0,
+        description="decoded images held at one time, all requests together",
+        examples=[400],
+    )
+    max_batch: int = Field(
+        default=8, ge=1, description="most images of equal size in one run", examples=[16]
+    )
+    queue_size: int = Field(
+        default=128,
+        ge=1,
+        description="requests of one model under way; more are answered 429",
+        examples=[32],
+    )
+    decode_workers: int = Field(
+        default=2, ge=1, description="threads that decode and encode", examples=[4]
+    )
+    deadline_s: float = Field(
+        default=60.0, gt=0, description="longest time for one request, in seconds", examples=[10]
+    )
+    samples: Path = Field(
+        default=Path("docs/samples"),
+        description="folder of sample images that the page offers",
+        examples=["/srv/samples"],
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _leading_slash_only(cls, value: str) -> str:
+        stripped = value.strip("/")
+        return f"/{stripped}" if stripped else ""
+
+    @model_validator(mode="after")
+    def _largest_image_fits(self) -> Self:
+        if self.max_decoded_megapixels * 1e6 < self.max_pixels:
+            raise ValueError(
+                f"max_decoded_megapixels {self.max_decoded_megapixels:g} holds less than one image "
+                f"of max_pixels {self.max_pixels}; raise the first or lower the second"
+            )
+        return self
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The limit on a body, in bytes."""
+        return int(self.max_body_mb * 1e6)
