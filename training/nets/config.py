@@ -1,6 +1,6 @@
 """NetConfig: which net, and where its long skips stand on the dial."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, cast, get_args
 
 from contract.spec import LongSkip
@@ -9,6 +9,10 @@ Block = Literal["plain", "residual", "dense"]
 Norm = Literal["batch", "instance", "group", "none"]
 Activation = Literal["relu", "leaky", "gelu", "sigmoid", "tanh"]
 Init = Literal["he", "xavier", "default"]
+
+# What only smp's encoders, and what only our own U-Net, makes use of.
+ENCODER_FIELDS = ("encoder", "encoder_weights")
+BODY_FIELDS = ("convs_per_block", "block", "norm", "activation", "init", "dropout")
 
 LONG_SKIPS: tuple[str, ...] = get_args(LongSkip)
 
@@ -26,7 +30,8 @@ class NetConfig:
         long_skips: one word for all levels or one per level: ``concat``, ``add``, ``attention``,
             ``none``. Text with commas is taken apart, so ``none,concat,concat`` drops the finest.
         widths: channels per level; the last is the bottleneck, so a net has one level of long
-            skips less than widths. For ``smp-unet`` the widths of the decoder's blocks.
+            skips less than widths. For ``smp-unet`` the widths of the decoder's blocks, of which
+            the finest, at full size, has no skip.
         convs_per_block: 3×3 convolutions in each block, at every level on both sides.
         block: ``plain``, ``residual`` (He 2015) or ``dense`` (Huang 2017): the short skips.
         norm: what stands between convolution and activation. ``instance`` and ``group`` take
@@ -36,7 +41,12 @@ class NetConfig:
         dropout: probability with which a whole channel is dropped at the end of a block.
         match: ``width`` keeps ``widths`` whatever the skips, so a twin without skips has fewer
             decoder parameters. ``parameters`` scales all widths by one factor, so that the
-            parameter count comes nearest to that of the same net with ``concat`` everywhere.
+            parameter count comes nearest to that of the same net with ``concat`` everywhere
+            (``smp-unet``: the decoder's widths, since the encoder's are given).
+
+    ``smp-unet`` and smp's own architectures use none of ``convs_per_block`` to ``dropout``; smp's
+    own have no dial and no widths either. A field that would have no effect must stay at its
+    default.
     """
 
     architecture: str = "unet"
@@ -70,18 +80,38 @@ class NetConfig:
             raise ValueError(f"convs_per_block must be at least 1, got {self.convs_per_block}")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be a probability in [0, 1), got {self.dropout}")
-        for field, allowed in (
+        for name, allowed in (
             ("block", get_args(Block)),
             ("norm", get_args(Norm)),
             ("activation", get_args(Activation)),
             ("init", get_args(Init)),
             ("match", ("width", "parameters")),
         ):
-            if getattr(self, field) not in allowed:
+            if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{field} must be one of {', '.join(allowed)}; got {getattr(self, field)!r}"
+                    f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}"
                 )
         _ = self.skips_by_level
+        self._refuse_fields_without_effect()
+
+    def _refuse_fields_without_effect(self) -> None:
+        # A setting that changes nothing would let a study compare a net with itself.
+        without_effect: tuple[str, ...]
+        if self.architecture == "unet":
+            without_effect = ENCODER_FIELDS
+        elif self.architecture == "smp-unet":
+            without_effect = BODY_FIELDS
+        else:
+            without_effect = (*BODY_FIELDS, "long_skips", "widths", "match")
+        defaults = {field.name: field.default for field in fields(self)}
+        changed = [name for name in without_effect if getattr(self, name) != defaults[name]]
+        if changed:
+            settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in changed)
+            raise ValueError(
+                f"{settings} has no effect on architecture {self.architecture!r}; leave it at its "
+                "default, or choose 'unet' (our body), 'smp-unet' (smp's encoder, our skip dial) "
+                "or one of smp's own architectures (encoder only)"
+            )
 
     @property
     def levels(self) -> int:

@@ -9,12 +9,17 @@
 Level 0 is the finest. Every list below stands in that order.
 """
 
+import math
+from dataclasses import replace
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from training.nets.blocks import build_block
+from training.nets.blocks import LARGEST_GROUP_COUNT, build_block
 from training.nets.config import NetConfig
+from training.nets.cost import match_parameters, parameter_count
 from training.nets.initialise import initialise
 from training.nets.net import SegmentationNet
 from training.nets.skips import SKIPS
@@ -91,3 +96,24 @@ class UNet(SegmentationNet):
             x = self.decoder[level](x)
         logits: Tensor = self.head(x)  # [B, K, H, W]
         return logits
+
+
+def build_unet(config: NetConfig, *, channels: int, classes: int) -> UNet:
+    """Return the U-Net of ``config``, its widths matched first where ``config.match`` says so."""
+    if config.match == "parameters":
+
+        def count(widths: tuple[int, ...], long_skips: str | tuple[str, ...]) -> int:
+            candidate = replace(config, widths=widths, long_skips=long_skips)
+            with torch.device("meta"):  # shapes only: nothing is allocated or drawn
+                return parameter_count(UNet(candidate, channels=channels, classes=classes))
+
+        widths = match_parameters(
+            config.widths,
+            count=lambda widths: count(widths, config.long_skips),
+            target=count(config.widths, "concat"),
+            multiple_of=math.gcd(*config.widths, LARGEST_GROUP_COUNT)
+            if config.norm == "group"
+            else 1,
+        )
+        config = replace(config, widths=widths, match="width")
+    return UNet(config, channels=channels, classes=classes)

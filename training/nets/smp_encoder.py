@@ -1,0 +1,133 @@
+"""smp's encoders: built with clear errors, and what is known of each kind."""
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from contract.errors import LongskipError
+from training.nets.config import NetConfig
+
+# Encoders of convolutions alone. Others have squeeze-and-excitation or attention, whose averages
+# run over the whole image; an encoder that is not named here counts as one of those.
+LOCAL_ENCODERS = (
+    "resnet",
+    "resnext",
+    "vgg",
+    "densenet",
+    "dpn",
+    "xception",
+    "mobilenet_v2",
+    "tu-resnet",
+    "tu-convnext_",
+    "tu-regnetx",
+)
+
+DEEPEST = 5
+PROBE_SIZE_HW = (64, 64)
+
+# Beginnings of names whose export was tried and fails or is wrong.
+ENCODER_REFUSALS: dict[str, str] = {}
+
+
+def is_local(encoder: str) -> bool:
+    """Return whether one pixel's features see a bounded part of the image only."""
+    return encoder.startswith(LOCAL_ENCODERS)
+
+
+def encoder_refusal(encoder: str) -> str | None:
+    """Return why nets with this encoder are not exported, or None."""
+    for beginning, reason in ENCODER_REFUSALS.items():
+        if encoder.startswith(beginning):
+            return reason
+    return None
+
+
+def weights_argument(config: NetConfig) -> str | bool | None:
+    """Return ``encoder_weights`` as smp wants it: timm's encoders take only True or None."""
+    if config.encoder.startswith("tu-"):
+        return True if config.encoder_weights else None
+    return config.encoder_weights
+
+
+@contextmanager
+def clear_errors(config: NetConfig) -> Iterator[None]:
+    """Say what smp's errors inside the block mean for ``config``.
+
+    Raises:
+        ValueError: smp knows no such encoder or weights, or they do not fit the decoder.
+        LongskipError: the weights could not be downloaded.
+    """
+    name = config.encoder
+    if not name.startswith("tu-") and name not in smp.encoders.encoders:
+        close = difflib.get_close_matches(name, smp.encoders.get_encoder_names(), n=5)
+        hint = f"; close to it: {', '.join(close)}" if close else ""
+        raise ValueError(f"smp has no encoder {name!r}{hint}. timm's are named tu-<timm name>")
+    try:
+        yield
+    except (OSError, httpx.HTTPError) as error:
+        raise LongskipError(
+            f"the {config.encoder_weights!r} weights of encoder {name!r} could not be downloaded: "
+            f"{error}. Go online once (they are kept in the Hugging Face cache), or set "
+            "encoder_weights to null to start from scratch"
+        ) from error
+    except (KeyError, ValueError, RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"architecture {config.architecture!r} with encoder {name!r} and encoder_weights "
+            f"{config.encoder_weights!r} cannot be built: {error}"
+        ) from error
+
+
+def build_encoder(config: NetConfig, *, channels: int, depth: int) -> nn.Module:
+    """Return smp's encoder; it gives features at strides 1, 2, … 2^depth.
+
+    Args:
+        config: names the encoder and its weights.
+        channels: C of the image. Weights for RGB are repeated or summed by smp for other counts.
+        depth: how many times the encoder halves the image.
+
+    Raises:
+        ValueError: smp knows no such encoder or weights, or has no such depth.
+        LongskipError: the weights could not be downloaded.
+    """
+    if depth > DEEPEST:
+        raise ValueError(
+            f"smp's encoders halve the image at most {DEEPEST} times; widths has {depth} numbers"
+        )
+    with clear_errors(config):
+        encoder: nn.Module = smp.encoders.get_encoder(
+            config.encoder, in_channels=channels, depth=depth, weights=weights_argument(config)
+        )
+        _drop_idle_layers(encoder, channels=channels)
+    return encoder
+
+
+def _drop_idle_layers(encoder: nn.Module, *, channels: int) -> None:
+    """Replace layers that the encoder's forward pass never calls by Identity, in place.
+
+    At a depth below 5 most of smp's encoders keep their deepest stages without running them: 8 of
+    a ResNet-18's 11 million parameters at depth 4. They would be counted and shipped, and would
+    stop distributed training, which waits for every parameter's gradient.
+    """
+    called: set[nn.Module] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _: called.add(module))
+        for module in encoder.modules()
+    ]
+    encoder.eval()
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # shapes only
+        encoder(torch.empty(1, channels, *PROBE_SIZE_HW))
+    encoder.train()
+    for hook in hooks:
+        hook.remove()
+    # A layer inside a module that was called may be used without being called itself.
+    in_use = {inner for module in called - {encoder} for inner in module.modules()}
+    for name, module in list(encoder.named_modules()):
+        if module not in in_use and next(module.parameters(recurse=False), None) is not None:
+            parent, _, leaf = name.rpartition(".")
+            setattr(encoder.get_submodule(parent), leaf, nn.Identity())
