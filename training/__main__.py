@@ -1,0 +1,59 @@
+"""``python -m training COMMAND``: from a folder of images and masks to a model file.
+
+Each command has its own ``--help`` with examples.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from contract.errors import LongskipError
+
+# name: (module with a main(arguments) -> int, one line for the list)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "phantoms": ("training.data.phantoms_command", "make a small data set of synthetic images"),
+    "fit": ("training.fit.command", "train a net on a folder of images and masks"),
+    "export": ("training.graph.command", "turn a run into one self-contained model.onnx"),
+    "evaluate": ("training.score.command", "score a model file on a folder of images and masks"),
+    "demo": ("training.demo", "all of it on phantoms, with and without skips, through REST"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 refused, 2 wrong usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if given else 2
+    name, *rest = given
+    if name not in COMMANDS:
+        print(f"training: no command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        code: int = importlib.import_module(COMMANDS[name][0]).main(rest)
+    except LongskipError as error:
+        print(f"training {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"training {name}: stopped by the user", file=sys.stderr)
+        return 130
+    return code
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python -m training COMMAND [--help]",
+            "",
+            *rows,
+            "",
+            "example: python -m training fit --data.root my-images --net.long_skips none",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

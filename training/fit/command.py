@@ -1,0 +1,98 @@
+"""``python -m training fit``: settings from a YAML file and the command line."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from jsonargparse import ArgumentParser, Namespace
+
+from training.data.augment import AugmentConfig
+from training.data.datamodule import DataConfig
+from training.fit.config import FitConfig
+from training.fit.fit import fit
+from training.fit.losses import LossConfig
+from training.fit.optimiser import OptimiserConfig
+from training.fit.run_directory import RunDirectory
+from training.nets.config import NetConfig
+
+EXAMPLES = """examples:
+  python -m training fit --data.root my-images
+  python -m training fit --data.root my-images --net.long_skips none --out runs/no-skips
+  python -m training fit --data.root my-images --net.long_skips none,concat,concat
+  python -m training fit --config training/configs/nuclei.yaml --trainer.max_epochs 5
+  python -m training fit --resume runs/no-skips
+
+my-images/ holds images/ and masks/ with identical stems; masks hold class indices.
+"""
+
+GROUPS = {
+    "data": DataConfig,
+    "net": NetConfig,
+    "loss": LossConfig,
+    "optimiser": OptimiserConfig,
+    "augment": AugmentConfig,
+}
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command line of ``fit``."""
+    parser = ArgumentParser(
+        prog="python -m training fit",
+        description="Train a net on a folder of images and masks.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", action="config", help="YAML file of settings")
+    for name, group in GROUPS.items():
+        parser.add_class_arguments(group, name)
+    parser.add_class_arguments(L.Trainer, "trainer", skip={"default_root_dir"}, instantiate=False)
+    parser.add_class_arguments(FitConfig, None, skip={*GROUPS, "trainer"}, instantiate=False)
+    parser.set_defaults(
+        {
+            "trainer.max_epochs": 50,
+            "trainer.log_every_n_steps": 10,
+            "trainer.enable_model_summary": False,
+            "trainer.num_sanity_val_steps": 0,
+        }
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, train, and say where the result lies."""
+    parser = build_parser()
+    settings = parser.parse_args(list(arguments))
+    if settings.resume is not None:
+        settings = _settings_of_run(parser, Path(settings.resume))
+    run = fit(
+        _config(parser, settings),
+        save_config=lambda path: parser.save(settings, path, overwrite=True, multifile=False),
+    )
+    print(f"done. Next: python -m training export {run.root} --name my-model")
+    return 0
+
+
+def _settings_of_run(parser: ArgumentParser, root: Path) -> Namespace:
+    run = RunDirectory(root)
+    run.checkpoint("last")  # refuses with a clear text when there is nothing to resume
+    settings: Namespace = parser.parse_path(run.config)
+    settings.resume, settings.out, settings.init_from = root, None, None
+    return settings
+
+
+def _config(parser: ArgumentParser, settings: Namespace) -> FitConfig:
+    """Return the typed settings; groups and Lightning's own classes are instantiated."""
+    built = parser.instantiate_classes(settings)
+    fields = {name: built[name] for name in GROUPS}
+    plain = {
+        name: getattr(built, name)
+        for name in ("normalising", "seed", "out", "init_from", "resume", "max_minutes")
+    }
+    return FitConfig(**fields, **plain, trainer=vars(built.trainer))
+
+
+def read_config(path: Path) -> FitConfig:
+    """Return the settings of a run from its ``config.yaml``."""
+    parser = build_parser()
+    return _config(parser, parser.parse_path(path))

@@ -1,0 +1,197 @@
+"""Train one net: from settings to a run directory with its best checkpoint."""
+
+import csv
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from contract.spec import Normalising, TrainingData
+from training.data.datamodule import SegmentationData
+from training.data.fingerprint import fingerprint
+from training.data.folder import IGNORE
+from training.data.split import write_split
+from training.fit.checkpoint import CHECKPOINT_KEY, Description, initialise_from, net_fields
+from training.fit.config import FitConfig
+from training.fit.losses import build_loss
+from training.fit.module import SegmentationModule
+from training.fit.progress import progress_callback
+from training.fit.run_directory import RunDirectory, create_run_directory, write_environment
+
+
+class DescribeCheckpoint(Callback):
+    """Write the description into every checkpoint, so that it can be exported by itself."""
+
+    def __init__(self, description: Description) -> None:
+        self.description = description.model_dump(mode="json")
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the description under its key."""
+        checkpoint[CHECKPOINT_KEY] = self.description
+
+
+class WriteValidation(Callback):
+    """Keep Dice per case and class of the latest validation pass as CSV."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the table; an empty cell is a class that neither mask nor answer holds."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        if not isinstance(pl_module, SegmentationModule):
+            raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
+        with self.path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["stem", *pl_module.class_names])
+            for stem, dice in sorted(pl_module.case_dice.items()):
+                writer.writerow([stem, *("" if d != d else f"{d:.6f}" for d in dice)])
+
+
+def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirectory:
+    """Train and return the run directory.
+
+    Args:
+        config: the settings.
+        save_config: writes the resolved settings to the path given.
+
+    Raises:
+        DataError: the data set has faults; every one found is listed.
+        RunDirectoryError: the run directory is in use, or none to resume.
+        CheckpointUnreadable: ``init_from`` cannot be used.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    data = SegmentationData(config.data, config.augment)
+    seen = fingerprint(data.dataset, data.split.train)
+    description = describe(config, data, seen)
+    run = _open_run(config, data)
+    if config.resume is None:
+        save_config(run.config)
+        write_split(data.split, run.split)
+        write_environment(run, seed=config.seed, extra={"images": len(data.dataset.cases)})
+
+    graph = description.build_graph()
+    if config.init_from is not None:
+        fresh = initialise_from(graph, config.init_from)
+        print(f"start from {config.init_from}; {len(fresh)} tensors keep fresh values", flush=True)
+    module = SegmentationModule(
+        graph,
+        loss=build_loss(
+            config.loss,
+            task=description.task,
+            classes=len(description.classes),
+            ignore=IGNORE,
+            class_weights=data.class_weights() if config.loss.class_weights == "balanced" else None,
+        ),
+        optimiser=config.optimiser,
+        class_names=tuple(c.name for c in description.classes),
+        ignore=IGNORE,
+    )
+    trainer = build_trainer(config, run, description, validates=bool(data.split.val))
+    print(
+        f"{config.data.root}: {len(data.split.train)} images train, {len(data.split.val)} validate,"
+        f" {len(data.split.test)} held out; run directory {run.root}",
+        flush=True,
+    )
+    resume_from = None if config.resume is None else run.checkpoint("last")
+    trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    return run
+
+
+def describe(config: FitConfig, data: SegmentationData, seen: TrainingData) -> Description:
+    """Return what the checkpoint has to know, from the settings and the training images."""
+    if config.normalising == "fixed":
+        mean, std = data.training_statistics()
+        normalising = Normalising(kind="fixed", mean=mean, std=std)
+    else:
+        normalising = Normalising(kind="image")
+    return Description(
+        net=net_fields(config.net),
+        channels=data.channels,
+        classes=data.classes,
+        task=data.dataset.spec.task,
+        normalising=normalising,
+        working_size=config.data.working_size,
+        patch=data.patch,
+        training_data=seen,
+        licence=data.dataset.spec.licence,
+        seed=config.seed,
+    )
+
+
+def build_trainer(
+    config: FitConfig, run: RunDirectory, description: Description, *, validates: bool
+) -> L.Trainer:
+    """Return Lightning's Trainer with our callbacks and loggers beside those of the settings."""
+    options = dict(config.trainer)
+    own: list[Callback] = [
+        ModelCheckpoint(
+            dirpath=run.checkpoints,
+            filename="best",
+            monitor="val/dice" if validates else None,
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        ),
+        DescribeCheckpoint(description),
+    ]
+    if validates:
+        own.append(WriteValidation(run.validation))
+    if options.get("enable_progress_bar") is not False:
+        own.append(progress_callback())
+        options["enable_progress_bar"] = any(hasattr(c, "train_progress_bar") for c in own)
+    if config.max_minutes is not None:
+        own.append(Timer(timedelta(minutes=config.max_minutes), interval="step"))
+    loggers = options.pop("logger", True)
+    if loggers is True or loggers is None:
+        loggers = default_loggers(run)
+    if loggers:
+        own.append(LearningRateMonitor(logging_interval="step"))
+    given = options.pop("callbacks", None) or []
+    given = given if isinstance(given, list) else [given]
+    quieten()
+    return L.Trainer(**options, logger=loggers, callbacks=[*own, *given], default_root_dir=run.root)
+
+
+def default_loggers(run: RunDirectory) -> list[Logger]:
+    """TensorBoard events and metrics.csv, both in ``logs/``."""
+    place = {"save_dir": run.root, "name": "logs", "version": ""}
+    return [TensorBoardLogger(**place, default_hp_metric=False), CSVLogger(**place)]
+
+
+def quieten() -> None:
+    """Silence what Lightning says at every start and nobody can act on."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*number of training batches .* is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def _open_run(config: FitConfig, data: SegmentationData) -> RunDirectory:
+    if config.resume is not None:
+        run = RunDirectory(config.resume)
+        run.checkpoint("last")  # says at once when there is none
+        return run
+    skips = config.net.long_skips
+    label = skips if isinstance(skips, str) else "-".join(skips)
+    name = f"{Path(config.data.root).resolve().name}-{label.replace(',', '-')}"
+    return create_run_directory(config.out, name=name)
+
+
+def resumed(config: FitConfig, earlier: FitConfig) -> FitConfig:
+    """Return the earlier run's settings, to go on in its directory."""
+    return replace(earlier, resume=config.resume, out=None, init_from=None)

@@ -1,0 +1,97 @@
+"""The LightningModule: it steps, logs, optimises, and nothing else."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from contract.metrics import score_labels
+from training.fit.optimiser import OptimiserConfig, build_optimiser, build_schedule
+from training.graph.assemble import ModelGraph
+
+# Dice of a validation pass in which no case holds any class: the worst value, so that such a
+# pass never becomes the best checkpoint.
+NO_CASE_DICE = 0.0
+
+
+class SegmentationModule(L.LightningModule):
+    """Train a ``ModelGraph`` on patches and score it on whole images.
+
+    Batches are dicts: ``image`` float32 [B, C, H, W] raw intensities, ``statistics`` float32
+    [B, C, 2] (mean and std of the image that the patch was cut from), ``mask`` uint8 [B, H, W]
+    (multilabel [B, K, H, W]), in validation also ``stem``, a list of B names.
+    """
+
+    def __init__(
+        self,
+        graph: ModelGraph,
+        *,
+        loss: nn.Module,
+        optimiser: OptimiserConfig,
+        class_names: tuple[str, ...],
+        ignore: int | None,
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.loss = loss
+        self.optimiser = optimiser
+        self.class_names = class_names
+        self.ignore = ignore
+        self.case_dice: dict[str, list[float]] = {}
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Return the loss of one batch of patches."""
+        logits = self.graph.logits(batch["image"], batch["statistics"])
+        loss: Tensor = self.loss(logits, batch["mask"])
+        # The rank's own loss: reducing it over ranks at each step would cost a synchronisation.
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last pass."""
+        self.case_dice = {}
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Score each image of the batch by itself."""
+        logits = self.graph.logits(batch["image"])
+        self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["stem"]))
+        labels, _ = self.graph.activate(logits)
+        for stem, label, truth in zip(batch["stem"], labels, batch["mask"], strict=True):
+            scores = score_labels(
+                label.cpu().numpy(),
+                truth.cpu().numpy(),
+                task=self.graph.activate.task,
+                n_classes=len(self.class_names),
+                ignore=self.ignore,
+            )
+            self.case_dice[stem] = [score.dice for score in scores]
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mean Dice per class and over classes; empty cases are left out, as in evaluate."""
+        foreground = slice(0 if self.graph.activate.task == "multilabel" else 1, None)
+        table = torch.tensor(list(self.case_dice.values()), dtype=torch.float64)
+        if table.numel() == 0:
+            return
+        by_class = table.nanmean(dim=0)[foreground]
+        for name, value in zip(self.class_names[foreground], by_class, strict=True):
+            if not value.isnan():
+                self.log(f"val/dice/{name}", value.float(), sync_dist=True)
+        mean = by_class.nanmean()
+        self.log(
+            "val/dice",
+            torch.nan_to_num(mean, nan=NO_CASE_DICE).float(),
+            prog_bar=True,
+            sync_dist=True,
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimiser and its schedule, stepped once per optimiser step."""
+        optimiser = build_optimiser(self.graph, self.optimiser)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build_schedule(optimiser, self.optimiser, steps=steps)
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }

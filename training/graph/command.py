@@ -1,0 +1,88 @@
+"""``python -m training export``: a run becomes a model file."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from contract.errors import RequestInvalid
+from training.data.folder import FolderDataset, open_folder
+from training.data.split import Split, read_split
+from training.fit.command import read_config
+from training.fit.run_directory import RunDirectory
+from training.graph.export import export
+
+EXAMPLES = """examples:
+  python -m training export runs/my-images-concat-1 --name nuclei
+  python -m training export runs/my-images-concat-1 --name nuclei --checkpoint last --to /srv/models
+  python -m training export runs/elsewhere --name nuclei --data.root /new/place/of/my-images
+"""
+
+
+def build_parser() -> ArgumentParser:
+    """Return the command line of ``export``."""
+    parser = ArgumentParser(
+        prog="python -m training export",
+        description="Write <to>/<name>/<next version>/model.onnx from a run, and prove it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="run directory that fit wrote")
+    parser.add_argument("--name", type=str, required=True, help="name of the model")
+    parser.add_argument("--to", type=Path, default=Path("models"), help="model repository")
+    parser.add_argument("--checkpoint", choices=["best", "last"], default="best")
+    parser.add_argument("--description", type=str, default="", help="one sentence for the card")
+    parser.add_argument(
+        "--data.root", type=Path, default=None, help="the data set, where it has moved since"
+    )
+    parser.add_argument(
+        "--no-scores",
+        action="store_true",
+        help="do without the data set: the file is proved against the checkpoint on synthetic "
+        "pictures only, and the card has no metrics",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export, prove, and print where the file lies."""
+    settings = build_parser().parse_args(list(arguments))
+    run = RunDirectory(settings.run)
+    checkpoint = run.checkpoint(settings.checkpoint)
+    dataset, split = (None, None)
+    if not settings.no_scores:
+        dataset, split = _data_of(run, settings.data.root)
+    exported = export(
+        checkpoint,
+        name=settings.name,
+        to=settings.to,
+        dataset=dataset,
+        split=split,
+        description=settings.description,
+    )
+    print(
+        f"proved at {exported.proof.cases} sizes and batches: probabilities within "
+        f"{exported.proof.max_probability_error:.1e} of the checkpoint's"
+    )
+    if exported.dice_file is not None:
+        print(
+            f"validation Dice {exported.dice_file:.4f} through the file, "
+            f"{exported.dice_checkpoint:.4f} through the checkpoint"
+        )
+    print(f"{exported.path} ({os.path.getsize(exported.path) / 1e6:.2f} MB)")
+    print(f"next: python -m training evaluate {exported.path} --data.root DIR")
+    return 0
+
+
+def _data_of(run: RunDirectory, moved_to: Path | None) -> tuple[FolderDataset, Split]:
+    config = read_config(run.config)
+    root = Path(config.data.root) if moved_to is None else moved_to
+    if not root.is_dir():
+        raise RequestInvalid(
+            f"the run's data set {root} is not there; give its new place by --data.root, or "
+            "--no-scores to export without scores"
+        )
+    dataset = open_folder(root, None if config.data.spec is None else Path(config.data.spec))
+    return dataset, read_split(run.split, dataset)

@@ -1,0 +1,207 @@
+"""Export a run: checkpoint -> proved, self-contained ``model.onnx`` with its card."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from tqdm import tqdm
+
+from contract.golden import make_golden
+from contract.metrics import score_labels
+from contract.model import Model
+from contract.repository import next_version
+from contract.spec import ModelSpec, NetDescription
+from imaging.channels import to_chw_float32
+from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
+from training.data.split import Split
+from training.fit.checkpoint import Description, load_graph
+from training.graph.assemble import ModelGraph
+from training.graph.limits import tiles_for, whole_image_limit
+from training.graph.onnx_file import trace, with_spec
+from training.graph.prove import ExportWrong, Proof, prove_parity
+from training.nets.cost import parameter_count
+from training.report.card import write_card
+from training.score.cases import ScoredCase, mean_dice, score_cases, spec_metrics
+
+GOLDEN_SEED = 20150518  # U-Net's day on arXiv
+GOLDEN_SIZE = (72, 88)
+# Rounding can flip labels at ties; more than this on the mean over validation is a wrong export.
+MAX_DICE_DIFFERENCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where the model lies and what its proof found."""
+
+    path: Path
+    spec: ModelSpec
+    proof: Proof
+    dice_checkpoint: float | None
+    dice_file: float | None
+
+
+def export(
+    checkpoint: Path,
+    *,
+    name: str,
+    to: Path,
+    dataset: FolderDataset | None,
+    split: Split | None,
+    description: str = "",
+    say: Callable[[str], None] = print,
+) -> Exported:
+    """Write ``<to>/<name>/<next version>/model.onnx`` and prove it, or write nothing.
+
+    Args:
+        checkpoint: that ``fit`` wrote.
+        name: of the model: small letters, digits, ``.``, ``_`` and ``-``.
+        to: the model repository.
+        dataset: with ``split``, the images that the file is scored on; None skips the scores.
+        split: whose ``val`` part compares file and checkpoint; ``test`` is scored where it is
+            not empty.
+        description: one sentence for the card.
+        say: takes one line of progress.
+
+    Raises:
+        ExportWrong: the architecture does not export, or file and checkpoint disagree.
+        CheckpointUnreadable: the checkpoint does not load.
+    """
+    stored, graph = load_graph(checkpoint)
+    if graph.net.export_refusal is not None:
+        raise ExportWrong(f"{stored.net['architecture']}: {graph.net.export_refusal}")
+    spec = draft_spec(name, description, stored, graph)
+    say("tracing the graph")
+    traced = trace(graph, channels=stored.channels)
+    to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to, prefix=".export-") as folder:
+        path = Path(folder) / "model.onnx"
+        draft = _write(path, traced, spec)
+        say("proving it against onnxruntime at sizes that were not traced")
+        proof = prove_parity(graph, draft, intensity_range=_intensity_range(stored))
+        spec = spec.model_copy(update={"golden": _golden(draft, stored)})
+        own_dice = file_dice = None
+        if dataset is not None and split is not None:
+            scored = {
+                part: _score(draft, dataset, stems, part)
+                for part, stems in (("validation", split.val), ("test", split.test))
+                if stems
+            }
+            if split.val:
+                own_dice, file_dice = _compare(graph, draft, scored["validation"], dataset)
+            metrics = [
+                m for part, cases in scored.items() for m in spec_metrics(draft, cases, part)
+            ]
+            spec = spec.model_copy(update={"metrics": tuple(metrics)})
+        proved = _write(path, traced, spec)
+        Model.open(path, device="cpu", prove=True)
+        write_card(path.with_name("card.md"), proved, split=split, proof=proof)
+        target = to / name / str(next_version(to, name))
+        target.parent.mkdir(exist_ok=True)
+        finished = Path(folder) / "finished"
+        finished.mkdir(mode=0o755)
+        for file in (path, path.with_name("card.md")):
+            shutil.move(file, finished / file.name)
+        # A rename is atomic: a service that watches the repository sees all of it or nothing.
+        finished.rename(target)
+    return Exported(
+        path=target / "model.onnx",
+        spec=spec,
+        proof=proof,
+        dice_checkpoint=own_dice,
+        dice_file=file_dice,
+    )
+
+
+def draft_spec(name: str, description: str, stored: Description, graph: ModelGraph) -> ModelSpec:
+    """Return the spec as far as it is known before the file has been run."""
+    net = graph.net
+    return ModelSpec(
+        name=name,
+        description=description,
+        task=stored.task,
+        classes=stored.classes,
+        channels=stored.channels,
+        colour_order="RGB" if stored.channels == 3 else "as stored",
+        normalising=stored.normalising,
+        divisor=graph.pad.divisor,
+        working_size=stored.working_size,
+        whole_image_max_pixels=whole_image_limit(graph, channels=stored.channels),
+        tileable=net.tileable and stored.working_size is None,
+        tiles=tiles_for(graph, tileable=net.tileable),
+        net=NetDescription(
+            architecture=stored.net["architecture"],
+            encoder=None if stored.net["architecture"] == "unet" else stored.net["encoder"],
+            long_skips=net.long_skips,
+            widths=net.widths,
+            block=stored.net["block"],
+            norm=stored.net["norm"],
+            activation=stored.net["activation"],
+            parameters=parameter_count(net),
+        ),
+        training_data=stored.training_data,
+        licence=stored.licence,
+        code_version=version("longskip"),
+    )
+
+
+def _write(path: Path, traced: onnx.ModelProto, spec: ModelSpec) -> Model:
+    path.write_bytes(with_spec(traced, spec))
+    return Model.open(path, device="cpu", prove=False)
+
+
+def _intensity_range(stored: Description) -> tuple[float, float]:
+    """Return the range of raw intensities that the net has seen, whole numbers."""
+    if stored.training_data is None:
+        return 0.0, 255.0
+    channels = stored.training_data.intensity_p01_p50_p99
+    low, high = min(c[0] for c in channels), max(c[2] for c in channels)
+    return float(np.floor(low)), float(np.ceil(max(high, low + 1)))
+
+
+def _golden(draft: Model, stored: Description) -> object:
+    run = partial(draft.run, outputs=("labels", "probabilities"))
+    shape = (stored.channels, *GOLDEN_SIZE)
+    return make_golden(run, GOLDEN_SEED, shape, _intensity_range(stored))
+
+
+def _score(
+    draft: Model, dataset: FolderDataset, stems: Sequence[str], part: str
+) -> list[ScoredCase]:
+    cases = score_cases(draft, dataset, stems)
+    return list(tqdm(cases, total=len(stems), desc=f"scoring {part}", unit="image", disable=None))
+
+
+def _compare(
+    graph: ModelGraph, draft: Model, scored: Sequence[ScoredCase], dataset: FolderDataset
+) -> tuple[float, float]:
+    """Return validation Dice of checkpoint and file; raise ExportWrong where they differ."""
+    own: list[ScoredCase] = []
+    for case in tqdm(scored, desc="scoring the checkpoint", unit="image", disable=None):
+        if case.tiled:
+            continue  # the checkpoint has no tiles; prove_parity covers what they share
+        image = to_chw_float32(load_image(case.case, draft.spec.channels))
+        with torch.inference_mode():
+            labels = graph(torch.from_numpy(image)[None])[0][0].numpy()
+        scores = score_labels(
+            labels,
+            load_mask(case.case, dataset.spec),
+            task=draft.spec.task,
+            n_classes=len(draft.spec.classes),
+            ignore=IGNORE,
+        )
+        own.append(ScoredCase(case.case, *image.shape[1:], False, tuple(scores), labels))
+    whole = [case for case in scored if not case.tiled]
+    checkpoint_dice, file_dice = mean_dice(draft, own), mean_dice(draft, whole)
+    if abs(checkpoint_dice - file_dice) > MAX_DICE_DIFFERENCE:
+        raise ExportWrong(
+            f"validation Dice is {file_dice:.5f} through the file and {checkpoint_dice:.5f} "
+            "through the checkpoint; the export is wrong"
+        )
+    return checkpoint_dice, mean_dice(draft, scored)

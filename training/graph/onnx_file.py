@@ -1,0 +1,118 @@
+"""The ONNX file itself: traced with dynamic sizes, dims named, spec inside, one file."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from contract.spec import METADATA_KEY, ModelSpec
+from training.graph.assemble import ModelGraph
+
+# Traced at a size that no divisor divides and that leaves more than one voxel at the bottleneck,
+# so that nothing about it is mistaken for a constant.
+EXAMPLE_BATCH = 2
+EXAMPLE_REMAINDER = (11, 37)
+
+
+def trace(graph: ModelGraph, *, channels: int) -> onnx.ModelProto:
+    """Return ``graph`` as ONNX with dynamic N, H and W.
+
+    ``statistics`` becomes an overridable initialiser whose default NaN means "this image's own".
+    """
+    step = 2 * graph.pad.least
+    height, width = (step + rest for rest in EXAMPLE_REMAINDER)
+    image = torch.linspace(0, 255, EXAMPLE_BATCH * channels * height * width)
+    image = image.reshape(EXAMPLE_BATCH, channels, height, width)
+    sizes = {0: "batch", 2: "height", 3: "width"}
+    arguments: tuple[torch.Tensor, ...] = (image,)
+    shapes: tuple[dict[int, str] | None, ...] = (sizes,)
+    names = ["image"]
+    if graph.normalise.takes_statistics:
+        arguments += (torch.full((1, channels, 2), float("nan")),)
+        shapes += (None,)
+        names.append("statistics")
+    with _quiet():
+        program = torch.onnx.export(
+            graph.eval(),
+            arguments,
+            dynamo=True,
+            external_data=False,
+            input_names=names,
+            output_names=["labels", "probabilities"],
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    model: onnx.ModelProto = program.model_proto
+    _name_dims(model, multilabel=graph.activate.task == "multilabel")
+    if "statistics" in names:
+        _make_statistics_optional(model, channels)
+    _drop_traces_of_the_source(model)
+    return model
+
+
+def with_spec(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
+    """Return the bytes of ``model`` carrying ``spec``; the same inputs give the same bytes."""
+    carrying = onnx.ModelProto()
+    carrying.CopyFrom(model)
+    del carrying.metadata_props[:]
+    helper.set_model_props(carrying, {METADATA_KEY: spec.to_metadata()})
+    carrying.producer_name, carrying.producer_version = "longskip", spec.code_version
+    onnx.checker.check_model(carrying)
+    return carrying.SerializeToString(deterministic=True)
+
+
+def _name_dims(model: onnx.ModelProto, *, multilabel: bool) -> None:
+    """Replace expressions such as Min(height, 32*((height+31)//32)) by the names they equal."""
+    names: dict[str, list[str | None]] = {
+        "image": ["batch", None, "height", "width"],
+        "statistics": ["batch_or_1", None, None],
+        "labels": ["batch", None, "height", "width"]
+        if multilabel
+        else ["batch", "height", "width"],
+        "probabilities": ["batch", None, "height", "width"],
+    }
+    for value in [*model.graph.input, *model.graph.output]:
+        for dim, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=True):
+            if name is not None:
+                dim.dim_param = name
+    del model.graph.value_info[:]  # they repeat the expressions, and nothing needs them
+
+
+def _make_statistics_optional(model: onnx.ModelProto, channels: int) -> None:
+    default = np.full((1, channels, 2), np.nan, dtype=np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(default, "statistics"))
+
+
+def _drop_traces_of_the_source(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about source files: paths, and bytes that differ."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and advice to library authors off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

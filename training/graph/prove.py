@@ -1,0 +1,89 @@
+"""The proof of an export: onnxruntime must answer as PyTorch does, at sizes never traced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from contract.errors import LongskipError
+from contract.golden import golden_input
+from contract.model import Model
+from training.graph.assemble import ModelGraph
+
+# (H, W) in pixels: one pixel, odd, prime, below and above any divisor, long and thin.
+PROOF_SIZES: tuple[tuple[int, int], ...] = (
+    (1, 1), (33, 47), (64, 64), (97, 131), (250, 300), (512, 37), (7, 260),
+)  # fmt: skip
+PROOF_BATCHES = (1, 3)
+# Probabilities lie in 0..1, so this is relative to full scale. Rounding alone gave at most 5e-6.
+MAX_PROBABILITY_ERROR = 1e-4
+# Where the two best classes lie closer than this, rounding may decide either way.
+TIE_MARGIN = 1e-3
+
+
+class ExportWrong(LongskipError):
+    """The exported file does not answer as the checkpoint does."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the comparison found over all sizes and batches."""
+
+    cases: int
+    max_probability_error: float
+    labels_differing_at_ties: int
+
+
+def prove_parity(
+    graph: ModelGraph,
+    model: Model,
+    *,
+    intensity_range: tuple[float, float],
+    sizes: Sequence[tuple[int, int]] = PROOF_SIZES,
+) -> Proof:
+    """Compare ``graph`` with the file opened as ``model`` on synthetic pictures.
+
+    Raises:
+        ExportWrong: a shape, a probability or a label differs; the text says where.
+    """
+    worst, ties, cases = 0.0, 0, 0
+    for size_index, size in enumerate(sizes):
+        for batch in PROOF_BATCHES:
+            shape = (model.spec.channels, *size)
+            seeds = [97 * size_index + index for index in range(batch)]
+            pictures = [golden_input(seed, shape, intensity_range) for seed in seeds]
+            image = np.stack(pictures)
+            with torch.inference_mode():
+                labels, probabilities = (t.numpy() for t in graph(torch.from_numpy(image)))
+            answer = model.run(image, outputs=("labels", "probabilities"))
+            where = f"{size[0]}x{size[1]}, batch {batch}"
+            for name, own in (("labels", labels), ("probabilities", probabilities)):
+                if answer[name].shape != own.shape:
+                    raise ExportWrong(
+                        f"at {where} the file's {name} have shape {list(answer[name].shape)}, "
+                        f"the checkpoint's {list(own.shape)}; this architecture does not export"
+                    )
+            error = float(np.abs(answer["probabilities"] - probabilities).max())
+            if not error <= MAX_PROBABILITY_ERROR:  # NaN is wrong, too
+                raise ExportWrong(
+                    f"at {where} the file's probabilities are off by {error:.2g} (allowed "
+                    f"{MAX_PROBABILITY_ERROR:g}); this architecture does not export"
+                )
+            differing = answer["labels"] != labels
+            real = differing & (tie_distance(probabilities, model.spec.task) > TIE_MARGIN)
+            if real.any():
+                raise ExportWrong(
+                    f"at {where} {int(real.sum())} labels differ that are no ties; this "
+                    "architecture does not export"
+                )
+            worst, ties, cases = max(worst, error), ties + int(differing.sum()), cases + 1
+    return Proof(cases=cases, max_probability_error=worst, labels_differing_at_ties=ties)
+
+
+def tie_distance(probabilities: np.ndarray, task: str) -> np.ndarray:
+    """Distance between the two best classes of each pixel, shaped as the labels are."""
+    if task == "multilabel":
+        return np.asarray(np.abs(2 * probabilities - 1))
+    best_two = np.sort(probabilities, axis=1)[:, -2:]
+    return np.asarray(best_two[:, 1] - best_two[:, 0])

@@ -1,0 +1,200 @@
+"""The model card: what a stranger must know before using a file, generated from its spec."""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from contract.golden import golden_input
+from contract.model import Model
+from contract.spec import MetricSummary, ModelSpec
+from training.data.split import Split
+
+LATENCY_SIZES = ((256, 256), (512, 512))
+LATENCY_RUNS = 7
+
+
+class ProofFigures(Protocol):
+    """What the card says of the export's proof."""
+
+    cases: int
+    max_probability_error: float
+
+
+def write_card(path: Path, model: Model, *, split: Split | None, proof: ProofFigures) -> None:
+    """Write the card of ``model`` as Markdown to ``path``."""
+    spec = model.spec
+    sections = [
+        f"# {spec.name}",
+        spec.description or f"Segments {', '.join(foreground(spec))}.",
+        "**Research use only; not a medical device.**",
+        "## Use",
+        f"- Intended: {spec.intended_use}",
+        f"- Out of scope: {spec.out_of_scope_use}",
+        f"- Licence of the weights: {spec.licence}",
+        "## Input and output",
+        *_contract_lines(spec),
+        "## Net",
+        *_net_lines(model),
+        "## Training data",
+        *_data_lines(spec, split),
+        "## Scores",
+        *_score_lines(spec),
+        "## Proof",
+        f"onnxruntime against PyTorch at {proof.cases} pairs of size and batch that were not "
+        f"traced: probabilities differ by at most {proof.max_probability_error:.1e}, no label but "
+        "at ties.",
+        "## Latency",
+        *_latency_lines(model),
+        "## Limits",
+        *_limit_lines(spec),
+    ]
+    path.write_text("\n\n".join(_paragraphs(sections)) + "\n")
+
+
+def foreground(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of all classes but the background."""
+    return spec.class_names[0 if spec.task == "multilabel" else 1 :]
+
+
+def _paragraphs(sections: list[str]) -> list[str]:
+    """Join rows of one list or table, so that only paragraphs stand apart."""
+    joined: list[str] = []
+    for section in sections:
+        same_kind = (
+            joined and section[:1] in "-|" and joined[-1].splitlines()[-1][:1] == section[:1]
+        )
+        if same_kind:
+            joined[-1] += "\n" + section
+        else:
+            joined.append(section)
+    return joined
+
+
+def _contract_lines(spec: ModelSpec) -> list[str]:
+    normalising = {
+        "image": "each channel by the image's own mean and standard deviation",
+        "fixed": "each channel by the training set's mean and standard deviation",
+    }[spec.normalising.kind]
+    indices = ", ".join(f"{index} {name}" for index, name in enumerate(spec.class_names))
+    return [
+        f"- `image`: float32 [N, {spec.channels}, H, W], raw intensities as decoded"
+        + (", RGB order" if spec.colour_order == "RGB" else "")
+        + "; any N, H, W from 1 on",
+        f"- `labels`: uint8 [N, H, W], {indices}"
+        if spec.task == "multiclass"
+        else f"- `labels`: uint8 [N, {len(spec.classes)}, H, W] of 0/1 by class, {indices}",
+        f"- `probabilities`: float32 [N, {len(spec.classes)}, H, W]",
+        f"- Normalising ({normalising}), padding to {spec.divisor} px and cropping back are in the "
+        "graph"
+        + (
+            f", so is resampling to {spec.working_size[0]} x {spec.working_size[1]} px"
+            if spec.working_size
+            else ""
+        ),
+    ]
+
+
+def _net_lines(model: Model) -> list[str]:
+    net = model.spec.net
+    size_mb = os.path.getsize(model.path) / 1e6
+    rows = [
+        f"- {net.architecture}" + (f" on {net.encoder}" if net.encoder else ""),
+        f"- long skips, finest level first: {', '.join(net.long_skips) or 'no dial'}",
+        f"- {net.parameters:,} parameters, {model.spec.precision}, file {size_mb:.2f} MB",
+    ]
+    if net.widths:
+        rows.insert(1, f"- channels by level: {', '.join(map(str, net.widths))}")
+    if net.block:
+        rows.insert(2, f"- blocks {net.block}, norm {net.norm}, activation {net.activation}")
+    return rows
+
+
+def _data_lines(spec: ModelSpec, split: Split | None) -> list[str]:
+    seen = spec.training_data
+    if seen is None:
+        return ["Not recorded."]
+    height, width = seen.height_min_median_max, seen.width_min_median_max
+    rows = [
+        f"- {seen.images} images, height {height[0]:g} to {height[2]:g} px (median {height[1]:g}), "
+        f"width {width[0]:g} to {width[2]:g} px (median {width[1]:g})",
+        "- raw intensities, 1st / 50th / 99th percentile per channel: "
+        + "; ".join(
+            f"{low:g} / {middle:g} / {high:g}" for low, middle, high in seen.intensity_p01_p50_p99
+        ),
+        "- share of pixels: "
+        + ", ".join(
+            f"{name} {100 * share:.1f} %"
+            for name, share in zip(spec.class_names, seen.class_pixel_fraction, strict=True)
+        ),
+    ]
+    if split is not None:
+        rows.append(
+            f"- split {split.kind}, seed {split.seed}: {len(split.train)} train, {len(split.val)} "
+            f"validation, {len(split.test)} test"
+        )
+    return rows
+
+
+def _score_lines(spec: ModelSpec) -> list[str]:
+    if not spec.metrics:
+        return ["Not scored at export."]
+    rows = ["| part | class | metric | mean | 95 % interval | cases | both empty, left out |"]
+    rows.append("|---|---|---|---|---|---|---|")
+    rows += [_score_row(metric) for metric in spec.metrics]
+    rows.append(
+        "Mean over images, through this file; bootstrap interval over images. The validation part "
+        "chose the checkpoint, so its figures are a little too good; the test part did not."
+    )
+    return rows
+
+
+def _score_row(metric: MetricSummary) -> str:
+    mean = "-" if metric.mean is None else f"{metric.mean:.4f}"
+    interval = "-" if metric.ci95 is None else f"{metric.ci95[0]:.4f} to {metric.ci95[1]:.4f}"
+    return (
+        f"| {metric.part} | {metric.class_name} | {metric.metric} | {mean} | {interval} | "
+        f"{metric.cases} | {metric.excluded_empty} |"
+    )
+
+
+def _latency_lines(model: Model) -> list[str]:
+    rows = ["| size | median ms |", "|---|---|"]
+    for size in LATENCY_SIZES:
+        rows.append(f"| {size[0]} x {size[1]} | {1000 * median_latency_s(model, size):.1f} |")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rows.append(
+        f"`labels` alone, batch 1, {model.provider}, {cores} cores, {platform.machine()}; measured "
+        "once at export: an order of magnitude, not a benchmark."
+    )
+    return rows
+
+
+def median_latency_s(model: Model, size: tuple[int, int], *, runs: int = LATENCY_RUNS) -> float:
+    """Return the median seconds of ``labels`` for one image of ``size`` (H, W), after a warm-up."""
+    image = golden_input(0, (model.spec.channels, *size), (0.0, 255.0))[None]
+    model.run(image)
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        model.run(image)
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds))
+
+
+def _limit_lines(spec: ModelSpec) -> list[str]:
+    limit = f"- Taken whole up to {spec.whole_image_max_pixels:,} pixels"
+    if spec.tiles is not None:
+        patch = spec.tiles.patch
+        limit += f"; beyond that in tiles of {patch[0]} x {patch[1]} px, blended"
+    else:
+        limit += "; larger images are refused (the net looks at the whole image at once)"
+    return [
+        limit + ".",
+        "- Images unlike the training data above (other stain, modality, magnification, disease) "
+        "can be segmented wrongly without any sign of it.",
+        "- Touching objects of one class are not separated: the output is a semantic mask.",
+    ]
