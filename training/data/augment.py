@@ -144,8 +144,6 @@ class Augment:
         moved = self._geometry(image=image, mask=mask)
         image, mask = _channels_last(moved["image"]), moved["mask"]
         image, statistics = self._appear(image, overview)
-        if self._blur.transforms:
-            image = _channels_last(self._blur(image=image)["image"])
         # Channels first from here: arithmetic per channel is five times as fast.
         planes = np.ascontiguousarray(image.transpose(2, 0, 1))
         statistics = self._add_noise(planes, statistics, rng)
@@ -185,18 +183,22 @@ class Augment:
         """Change patch and statistics as another camera or stain would."""
         extent = overview.high - overview.low
         # A constant image has no range to work in.
-        if extent <= 0 or not self._appearance.transforms:
+        if extent <= 0 or not (self._appearance.transforms or self._blur.transforms):
             return image, overview.statistics
         low = np.array([overview.low, 0.0])
-        # Bilinear weights in float32 may leave the range by a rounding error.
+        # In the range 0..1, because albumentations clips float images to it. Bilinear weights in
+        # float32 may leave the range by a rounding error.
         unit = np.clip((image - np.float32(overview.low)) * np.float32(1 / extent), 0.0, 1.0)
         sample = (overview.pixels_hwc - np.float32(overview.low)) * np.float32(1 / extent)
         seen = self._appearance(image=unit, overview=sample)
-        if seen["image"] is unit:
+        altered = self._blur(image=seen["image"])["image"]
+        if altered is unit:
+            return image, overview.statistics
+        image = _channels_last(altered) * np.float32(extent) + np.float32(overview.low)
+        if seen["overview"] is sample:
             return image, overview.statistics
         before = (overview.statistics - low) / extent
         after = _followed(before, sample, _channels_last(seen["overview"]))
-        image = _channels_last(seen["image"]) * np.float32(extent) + np.float32(overview.low)
         return image, after * extent + low
 
     def _add_noise(
