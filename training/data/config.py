@@ -27,7 +27,8 @@ class DataConfig:
         foreground_fraction: share of crops centred on a pixel that is not background, its class
             drawn evenly from those that the image has.
         workers: processes that load training samples; 0: in the training process.
-        cache_mb: memory for decoded images and masks of all training workers together.
+        cache_mb: memory for decoded images and masks of all training workers together;
+            validation and test take up to a quarter of it each on top.
     """
 
     root: str = "data"

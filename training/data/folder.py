@@ -59,7 +59,11 @@ class FolderDataset:
 
 
 def open_folder(
-    root: Path, spec_path: Path | None = None, *, progress: bool = True
+    root: Path,
+    spec_path: Path | None = None,
+    *,
+    class_names: Sequence[str] = (),
+    progress: bool = True,
 ) -> FolderDataset:
     """Open a data set and check all of it.
 
@@ -68,6 +72,8 @@ def open_folder(
     Args:
         root: folder with ``images/`` and ``masks/``.
         spec_path: dataset.yaml, where it is not in ``root``.
+        class_names: what to call the classes where dataset.yaml names none, such as a model's
+            when it is evaluated; without them the masks' values decide how many there are.
         progress: show how far the check is.
 
     Raises:
@@ -81,7 +87,7 @@ def open_folder(
     seen = look_at_all(cases, progress=progress)
     findings += [finding for item in seen for finding in item.findings]
     channels = _channels(root, spec, cases, seen, findings)
-    spec = _with_classes(spec, cases, seen)
+    spec = _with_classes(spec, cases, seen, class_names)
     findings += _value_findings(root, spec, cases, seen)
     refuse(root, findings)
     facts = {case.stem: _facts(item, spec) for case, item in zip(cases, seen, strict=True)}
@@ -130,10 +136,14 @@ def _channels(
     return 0
 
 
-def _with_classes(spec: DatasetSpec, cases: Sequence[Case], seen: Sequence[Seen]) -> DatasetSpec:
-    """Name the classes by what the masks hold where dataset.yaml does not."""
+def _with_classes(
+    spec: DatasetSpec, cases: Sequence[Case], seen: Sequence[Seen], class_names: Sequence[str]
+) -> DatasetSpec:
+    """Name the classes by what the masks hold where neither dataset.yaml nor the caller does."""
     if spec.classes:
         return spec
+    if class_names:
+        return spec.with_class_names(class_names)
     if spec.task == "multilabel":
         first = next((case.mask for case in cases if not isinstance(case.mask, Path)), {})
         return spec.with_class_names(first)
