@@ -20,7 +20,7 @@ def image_statistics(image_chw: NDArray[np.float32]) -> NDArray[np.float32]:
         image_chw: raw intensities ``[C, H, W]`` (or ``[C, D, H, W]``).
 
     Returns:
-        float32 ``[C, 2]``: mean, std.
+        float32 ``[C, 2]``: mean, std; not finite where an intensity is not.
     """
     rows = [_mean_and_std(channel) for channel in image_chw]
     return np.array(rows, dtype=np.float32).reshape(len(rows), 2)
@@ -29,6 +29,8 @@ def image_statistics(image_chw: NDArray[np.float32]) -> NDArray[np.float32]:
 def _mean_and_std(channel: NDArray[np.float32]) -> tuple[float, float]:
     # Two passes, because mean(x²) - mean(x)² cancels where the mean is large against the spread.
     mean = math.fsum(float(chunk.sum()) for chunk in _chunks(channel)) / channel.size
+    if not math.isfinite(mean):
+        return mean, math.nan
     squares = math.fsum(float(np.square(chunk - mean).sum()) for chunk in _chunks(channel))
     return mean, math.sqrt(squares / channel.size)
 
