@@ -16,7 +16,7 @@ _PNG_LEVEL = 1
 
 
 def display_rgb(pixels_hwc: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Return uint8 RGB ``[H, W, 3]`` of any image.
+    """Return a new uint8 RGB array ``[H, W, 3]`` of any image.
 
     One or two channels show the first as grey, more show the first three as red, green and blue.
     uint8 stays; other types are windowed linearly from the 1st to the 99th percentile of the
@@ -27,7 +27,7 @@ def display_rgb(pixels_hwc: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         shown_hwc = _windowed(shown_hwc)
     if shown_hwc.shape[2] == 1:
         shown_hwc = np.repeat(shown_hwc, 3, axis=2)
-    return np.ascontiguousarray(shown_hwc, dtype=np.uint8)
+    return np.array(shown_hwc, dtype=np.uint8, order="C")
 
 
 def overlay_png(

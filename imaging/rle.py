@@ -3,6 +3,7 @@
 Label Studio's and CVAT's run lengths are other codings of the same name.
 """
 
+import warnings
 from typing import TypedDict
 
 import numpy as np
@@ -32,5 +33,8 @@ def encode_rle(mask_hw: npt.NDArray[np.bool_]) -> Rle:
 
 def decode_rle(rle: Rle) -> npt.NDArray[np.bool_]:
     """Return the bool ``[H, W]`` mask that `encode_rle` took."""
-    mask_hw = coco.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 predates NumPy 2's copy keyword; its result is right.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mask_hw = coco.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
     return np.ascontiguousarray(mask_hw != 0)

@@ -7,6 +7,7 @@ channels of one image are read. Stacks (Z, T), pages without meaning and RGB per
 refused: which page is meant cannot be told.
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -35,6 +36,9 @@ _PHOTOMETRIC_NAMES = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: 
 _JPEG = 7
 _COMPRESSIONS = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}
 _REDUCED_OR_MASK = 1 | 4
+# Sizes, sample layout, strips and tiles, colour table, and the text that names the axes.
+_MEANINGFUL_TAGS = {256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 284, 317, 320}
+_MEANINGFUL_TAGS |= {322, 323, 324, 325, 338, 339, 347}
 
 
 class _Picture(NamedTuple):
@@ -96,6 +100,7 @@ def _opened(encoded: bytes) -> Iterator[tuple[_Picture, int]]:
         tifffile.TiffFile(BytesIO(encoded), _multifile=False) as file,
     ):
         pages = _count_pages(file)
+        _check_whole(file, encoded)
         picture = _only_picture(file, pages)
         _check_page(picture.page)
         yield picture, pages
@@ -113,6 +118,29 @@ def _count_pages(file: Any) -> int:
     if pages == 0:
         raise BrokenImage("the TIFF has no image directory: it is cut off; send it again")
     return pages
+
+
+def _check_whole(file: Any, encoded: bytes) -> None:
+    """Prove that no page and no tag with a meaning lies outside a cut-off file.
+
+    tifffile passes over what it cannot reach, and an image of five channels would become one of
+    four. Other tags that lead outside the file are common and harmless.
+    """
+    layout, first = file.tiff, file.pages.first
+    chain_end = file.pages.next_page_offset
+    next_page = encoded[chain_end : chain_end + layout.offsetsize]
+    (tags,) = struct.unpack_from(layout.tagnoformat, encoded, first.offset)
+    entries_at = first.offset + layout.tagnosize
+    codes = {
+        struct.unpack_from(layout.byteorder + "H", encoded, entry)[0]
+        for entry in range(entries_at, entries_at + tags * layout.tagsize, layout.tagsize)
+    }
+    lost = {code for code in codes & _MEANINGFUL_TAGS if code not in first.tags}
+    if any(next_page) or lost:
+        raise BrokenImage(
+            "the TIFF leads to a page or to tags that lie outside the file "
+            f"(tags {sorted(lost) or 'none'}): it is cut off or damaged; send it again"
+        )
 
 
 def _only_picture(file: Any, pages: int) -> _Picture:
