@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader
 
 from contract.errors import DataError
 from contract.spec import SegmentClass
+from contract.statistics import image_statistics
+from imaging.channels import to_chw_float32
 from training.data.augment import AugmentConfig, build_augment
 from training.data.cache import CaseCache
 from training.data.config import DataConfig
-from training.data.folder import FolderDataset, open_folder
+from training.data.folder import FolderDataset, load_image, open_folder
 from training.data.order import EpochOrder
 from training.data.samples import PatchSamples, Sample, WholeImages
 from training.data.split import Split, make_split, read_split, write_split
@@ -78,6 +80,20 @@ class SegmentationData(lightning.LightningDataModule):
         np.divide(1.0, np.sqrt(counts), out=weights, where=counts > 0)
         weights[counts == 0] = weights.max() if counts.any() else 1.0
         return torch.from_numpy(weights / weights.mean()).float()
+
+    def training_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std of each channel over all pixels of the training part, raw."""
+        totals = np.zeros((self.channels, 3))  # pixels, sum, sum of squares
+        for case in self.dataset.select(self.split.train):
+            image_chw = to_chw_float32(load_image(case, self.channels))
+            mean, std = image_statistics(image_chw).astype(np.float64).T
+            pixels = image_chw[0].size
+            totals += pixels * np.stack([np.ones_like(mean), mean, mean**2 + std**2], axis=1)
+        mean = totals[:, 1] / totals[:, 0]
+        # A channel that is constant everywhere must not become a division by 0.
+        std = np.sqrt(np.maximum(totals[:, 2] / totals[:, 0] - mean**2, 0))
+        std = np.where(std > 0, std, 1.0)
+        return tuple(float(value) for value in mean), tuple(float(value) for value in std)
 
     def train_samples(self) -> PatchSamples:
         """Return the data set behind ``train_dataloader``."""
