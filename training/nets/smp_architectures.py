@@ -10,6 +10,7 @@ from training.nets.config import NetConfig
 from training.nets.net import SegmentationNet
 from training.nets.smp_encoder import (
     clear_errors,
+    drop_idle_layers,
     encoder_refusal,
     is_local,
     weights_argument,
@@ -64,6 +65,7 @@ class SmpNet(SegmentationNet):
                 in_channels=channels,
                 classes=classes,
             )
+            drop_idle_layers(self.model.encoder, channels=channels)
         self.long_skips = ()
         self.widths = ()
         self.divisor = int(self.model.encoder.output_stride)

@@ -103,31 +103,40 @@ def build_encoder(config: NetConfig, *, channels: int, depth: int) -> nn.Module:
         encoder: nn.Module = smp.encoders.get_encoder(
             config.encoder, in_channels=channels, depth=depth, weights=weights_argument(config)
         )
-        _drop_idle_layers(encoder, channels=channels)
+        drop_idle_layers(encoder, channels=channels)
     return encoder
 
 
-def _drop_idle_layers(encoder: nn.Module, *, channels: int) -> None:
-    """Replace layers that the encoder's forward pass never calls by Identity, in place.
+def drop_idle_layers(encoder: nn.Module, *, channels: int) -> None:
+    """Replace layers that no feature depends on by Identity, in place.
 
-    At a depth below 5 most of smp's encoders keep their deepest stages without running them: 8 of
-    a ResNet-18's 11 million parameters at depth 4. They would be counted and shipped, and would
-    stop distributed training, which waits for every parameter's gradient.
+    At a depth below 5 most of smp's encoders keep their deepest stages, and some run them: 8 of a
+    ResNet-18's 11 million parameters at depth 4. They would be counted and shipped, and would stop
+    distributed training, which waits for every parameter's gradient.
+
+    Raises:
+        ValueError: the encoder does not run without them, as some that branch do not.
     """
-    called: set[nn.Module] = set()
-    hooks = [
-        module.register_forward_pre_hook(lambda module, _: called.add(module))
-        for module in encoder.modules()
-    ]
-    encoder.eval()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # shapes only
-        encoder(torch.empty(1, channels, *PROBE_SIZE_HW))
-    encoder.train()
-    for hook in hooks:
-        hook.remove()
-    # A layer inside a module that was called may be used without being called itself.
-    in_use = {inner for module in called - {encoder} for inner in module.modules()}
+    parameters = dict(encoder.named_parameters())
+    encoder.eval()  # so that the probe leaves the running statistics alone
+    with FakeTensorMode(allow_non_fake_inputs=True):  # shapes only, nothing is computed
+        features = encoder(torch.empty(1, channels, *PROBE_SIZE_HW))
+        total = torch.stack([feature.sum() for feature in features[1:]]).sum()
+        gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    reached = {
+        name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None
+    }
     for name, module in list(encoder.named_modules()):
-        if module not in in_use and next(module.parameters(recurse=False), None) is not None:
+        own = {f"{name}.{leaf}" for leaf, _ in module.named_parameters(recurse=False)}
+        if name and own and not own & reached:
             parent, _, leaf = name.rpartition(".")
             setattr(encoder.get_submodule(parent), leaf, nn.Identity())
+    with torch.no_grad():  # for real, because a fake pass logs its failures at length
+        try:
+            encoder.eval()(torch.empty(1, channels, *PROBE_SIZE_HW))
+        except RuntimeError as error:
+            raise ValueError(
+                f"this encoder cannot be cut down to depth {len(features) - 1}; give {DEEPEST} "
+                "widths, which uses all of it"
+            ) from error
+    encoder.train()
