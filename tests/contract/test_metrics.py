@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monai.metrics import compute_dice, compute_iou
 
 from contract.errors import DataError
-from contract.metrics import case_scores, multilabel_case_scores, summarise
+from contract.metrics import case_scores, multilabel_case_scores, score_labels, summarise
 
 masks = hnp.arrays(np.uint8, (2, 5, 6), elements=st.integers(0, 3))
 
@@ -108,6 +108,17 @@ def test_multilabel_classes_may_overlap():
         multilabel_case_scores(prediction, truth)
     with pytest.raises(DataError, match=r"\[K, H, W\]"):
         multilabel_case_scores(prediction[:1], truth)
+
+
+def test_the_task_decides_how_labels_are_scored():
+    labels = np.array([[[1, 1, 0]], [[0, 1, 1]]], np.uint8)
+    truth = np.array([[[1, 0, 0]], [[0, 1, 9]]], np.uint8)
+    assert score_labels(
+        labels, truth, task="multilabel", n_classes=2, ignore=9
+    ) == multilabel_case_scores(labels, truth, ignore=9)
+    assert score_labels(labels, truth, task="multiclass", n_classes=2, ignore=9) == case_scores(
+        labels, truth, n_classes=2, ignore=9
+    )
 
 
 def test_summary_counts_what_it_leaves_out():
