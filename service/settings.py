@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from contract.session import Device
-
+# contract.session has these too; its import would load onnxruntime for a mere --help.
+DeviceChoice = Literal["auto", "cpu", "cuda", "tensorrt"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "int8"]
 ENVIRONMENT_PREFIX = "LONGSKIP_"
 
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="port; 0 takes a free one", examples=[9000]
     )
-    device: Device = Field(
+    device: DeviceChoice = Field(
         default="auto",
         description="auto takes CUDA where it works; the others are demands",
         examples=["cuda"],

@@ -88,7 +88,7 @@ def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -
 
 
 @router.get(
-    "/v1/models/{model}/versions/{version}",
+    "/v1/models/{model}/versions/{version:int}",
     summary="Show a version of a model",
     responses={404: problem_answer("no such model or version")},
 )

@@ -76,7 +76,7 @@ async def segment_newest(
 
 
 @router.post(
-    "/v1/models/{model}/versions/{version}/segment",
+    "/v1/models/{model}/versions/{version:int}/segment",
     summary="Segment an image with a given version of a model",
     response_class=Response,
     responses=SEGMENT_RESPONSES,

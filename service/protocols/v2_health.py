@@ -39,7 +39,7 @@ async def ready(running: RunningService) -> Response:
 
 
 @router.get("/v2/models/{model}/ready", summary="Can this model be used?")
-@router.get("/v2/models/{model}/versions/{version}/ready", summary="Can this version be used?")
+@router.get("/v2/models/{model}/versions/{version:int}/ready", summary="Can this version be used?")
 async def model_ready(
     model: str, running: RunningService, trace: RequestTrace, version: int | None = None
 ) -> Response:

@@ -1,0 +1,87 @@
+"""Answers are the same bits alone and in a batch, and only equals share a batch."""
+
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+
+SIZES = [(33, 47), (33, 47), (64, 31), (33, 47), (64, 31), (7, 5), (1, 1), (33, 47)]
+
+
+def _post(address: str, image: bytes, answer_format: str = "npz") -> Any:
+    url = f"{address}/v1/models/gated/segment"
+    answer = httpx.post(url, params={"format": answer_format}, content=image, timeout=60)
+    answer.raise_for_status()
+    return answer
+
+
+def test_mixed_odd_sizes_at_once_equal_plain_onnxruntime(
+    service: Any, plain_onnxruntime: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    images = [make_pixels(*size, 3, seed=n) for n, size in enumerate(SIZES * 6)]
+    url = f"{service.address}/v1/models/colour/segment?format=npz"
+    with httpx.Client(timeout=60) as client, ThreadPoolExecutor(16) as threads:
+        answers = list(
+            threads.map(lambda pixels: client.post(url, content=encode_png(pixels)), images)
+        )
+    for pixels, answer in zip(images, answers, strict=True):
+        archive = np.load(io.BytesIO(answer.content))
+        expected = plain_onnxruntime("colour", pixels, version=2)
+        np.testing.assert_array_equal(archive["labels"], expected["labels"])
+        np.testing.assert_array_equal(archive["probabilities"], expected["probabilities"])
+
+
+def test_what_waits_runs_together_by_size_and_is_bit_identical(
+    serve_in_thread: Any,
+    gated_model: Any,
+    plain_onnxruntime: Any,
+    make_pixels: Any,
+    encode_png: Any,
+) -> None:
+    images = [make_pixels(*size, seed=n) for n, size in enumerate(SIZES)]
+    with serve_in_thread([("gated", gated_model)]) as address, ThreadPoolExecutor(9) as threads:
+        # The first holds the worker, so that all others wait when it is let go.
+        first = threads.submit(_post, address, encode_png(make_pixels(2, 2)))
+        assert gated_model.entered.acquire(timeout=30)
+        others = [threads.submit(_post, address, encode_png(pixels)) for pixels in images]
+        _wait_until_waiting(address, len(images))
+        gated_model.gate.set()
+        first.result()
+        answers = [other.result() for other in others]
+    for pixels, answer in zip(images, answers, strict=True):
+        archive = np.load(io.BytesIO(answer.content))
+        expected = plain_onnxruntime("grey", pixels)
+        np.testing.assert_array_equal(archive["labels"], expected["labels"])
+        np.testing.assert_array_equal(archive["probabilities"], expected["probabilities"])
+    expected_runs = {(1, 1, 2, 2), (4, 1, 33, 47), (2, 1, 64, 31), (1, 1, 7, 5), (1, 1, 1, 1)}
+    assert len(gated_model.sizes_run) == len(expected_runs)
+    assert set(gated_model.sizes_run) == expected_runs
+
+
+def test_different_outputs_do_not_share_a_batch(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(20, 20))
+    with serve_in_thread([("gated", gated_model)]) as address, ThreadPoolExecutor(5) as threads:
+        first = threads.submit(_post, address, encode_png(make_pixels(2, 2)))
+        assert gated_model.entered.acquire(timeout=30)
+        formats = ("npz", "png", "npz", "json")
+        others = [threads.submit(_post, address, image, name) for name in formats]
+        _wait_until_waiting(address, len(formats))
+        gated_model.gate.set()
+        for answer in (first, *others):
+            answer.result()
+    assert sorted(gated_model.sizes_run[1:]) == [(2, 1, 20, 20), (2, 1, 20, 20)]
+
+
+def _wait_until_waiting(address: str, count: int) -> None:
+    line = f'longskip_queue_depth{{model="gated",version="1"}} {count}.0'
+    pause = threading.Event()
+    for _ in range(600):
+        if line in httpx.get(f"{address}/metrics").text:
+            return
+        pause.wait(0.05)
+    raise TimeoutError(f"{count} requests never waited at the same time")

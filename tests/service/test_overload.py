@@ -1,0 +1,145 @@
+"""What happens when there is more to do than can be done: nobody else is harmed."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+URL = "/v1/models/gated/segment"
+
+
+def _wait_for(is_so: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(600):
+        if is_so():
+            return
+        pause.wait(0.05)
+    raise TimeoutError("it never happened")
+
+
+def _metric(address: str, line: str) -> bool:
+    return line in httpx.get(f"{address}/metrics").text
+
+
+def test_a_full_queue_answers_429_at_once_and_takes_more_when_it_has_emptied(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(9, 9))
+    served = [("gated", gated_model)]
+    with serve_in_thread(served, queue_size=3) as address, ThreadPoolExecutor(3) as threads:
+
+        def post() -> httpx.Response:
+            return httpx.post(address + URL, content=image, timeout=60)
+
+        under_way = [threads.submit(post)]
+        assert gated_model.entered.acquire(timeout=30)
+        under_way += [threads.submit(post) for _ in range(2)]
+        waiting = 'longskip_queue_depth{model="gated",version="1"} 2.0'
+        _wait_for(lambda: _metric(address, waiting))
+        # The gate is shut, so an answer now cannot have waited for a place.
+        refused = post()
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["type"] == "urn:longskip:problem:overloaded"
+        assert _metric(address, 'longskip_refused_total{reason="overloaded"} 1.0')
+        gated_model.gate.set()
+        assert [answer.result().status_code for answer in under_way] == [200, 200, 200]
+        assert post().status_code == 200
+
+
+def test_the_deadline_answers_504_and_the_image_is_dropped(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(9, 9))
+    served = [("gated", gated_model)]
+    with serve_in_thread(served, deadline_s=0.5) as address, ThreadPoolExecutor(2) as threads:
+        first = threads.submit(httpx.post, address + URL, content=image, timeout=60)
+        assert gated_model.entered.acquire(timeout=30)
+        late = httpx.post(address + URL, content=encode_png(make_pixels(5, 5)), timeout=60)
+        assert late.status_code == 504
+        assert first.result().status_code == 504
+        gated_model.gate.set()
+        assert httpx.post(address + URL, content=image, timeout=60).status_code == 200
+    assert (1, 1, 5, 5) not in gated_model.sizes_run
+
+
+def test_an_image_whose_client_went_is_never_run(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    with serve_in_thread([("gated", gated_model)]) as address, ThreadPoolExecutor(1) as threads:
+        first = threads.submit(
+            httpx.post, address + URL, content=encode_png(make_pixels(9, 9)), timeout=60
+        )
+        assert gated_model.entered.acquire(timeout=30)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(address + URL, content=encode_png(make_pixels(5, 5)), timeout=0.5)
+        gone = 'longskip_refused_total{reason="client-gone"} 1.0'
+        _wait_for(lambda: _metric(address, gone))
+        gated_model.gate.set()
+        assert first.result().status_code == 200
+        last = httpx.post(address + URL, content=encode_png(make_pixels(3, 3)), timeout=60)
+        assert last.status_code == 200
+    assert gated_model.sizes_run == [(1, 1, 9, 9), (1, 1, 3, 3)]
+
+
+def test_decoded_pixels_are_bounded_and_given_back(
+    serve_in_thread: Any, gated_model: Any, encode_png: Any
+) -> None:
+    image = encode_png(np.zeros((100, 100, 1), np.uint8))
+    settings = {"max_pixels": 10_000, "max_decoded_megapixels": 0.015}
+    with (
+        serve_in_thread([("gated", gated_model)], **settings) as address,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        first = threads.submit(httpx.post, address + URL, content=image, timeout=60)
+        assert gated_model.entered.acquire(timeout=30)
+        refused = httpx.post(address + URL, content=image, timeout=60)
+        assert refused.status_code == 429
+        assert "pixels" in refused.json()["detail"]
+        gated_model.gate.set()
+        assert first.result().status_code == 200
+        assert httpx.post(address + URL, content=image, timeout=60).status_code == 200
+
+
+def test_the_event_loop_answers_while_every_thread_is_busy(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    done: list[str] = []
+    with serve_in_thread([("gated", gated_model)]) as address, ThreadPoolExecutor(4) as threads:
+
+        def post() -> None:
+            httpx.post(address + URL, content=encode_png(make_pixels(9, 9)), timeout=60)
+            done.append("segment")
+
+        heavy = [threads.submit(post) for _ in range(4)]
+        assert gated_model.entered.acquire(timeout=30)
+        for path in ("/v2/health/live", "/v2/health/ready", "/v1/models", "/metrics"):
+            assert httpx.get(address + path).status_code == 200
+            done.append(path)
+        gated_model.gate.set()
+        for request in heavy:
+            request.result()
+    assert done[4:] == ["segment"] * 4
+
+
+def test_live_answers_while_a_real_image_decodes_runs_and_encodes(
+    service: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    # The service is a process of its own, so this test's work does not hold its lock.
+    image = encode_png(make_pixels(700, 700))
+    url = f"{service.address}/v1/models/tiled/segment?format=npz"
+    with (
+        ThreadPoolExecutor(1) as threads,
+        httpx.Client(base_url=service.address, timeout=30) as client,
+    ):
+        heavy = threads.submit(httpx.post, url, content=image, timeout=120)
+        lives_before_heavy = 0
+        while not heavy.done():
+            assert client.get("/v2/health/live").status_code == 200
+            lives_before_heavy += not heavy.done()
+        assert heavy.result().status_code == 200
+    assert lives_before_heavy >= 10
