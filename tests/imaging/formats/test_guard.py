@@ -22,15 +22,21 @@ def test_our_own_errors_and_a_lack_of_memory_pass_through(error):
 
 
 def test_nothing_is_printed_or_logged_about_a_damaged_file(tiff_bytes, capfd):
-    encoded = tiff_bytes(np.zeros((40, 40), np.uint8), description="name of a person")
-    heard = []
+    encoded = tiff_bytes(np.zeros((5, 40, 40), np.uint8), ome=True, metadata={"axes": "CYX"})
+    heard: list[str] = []
     listener = logging.Handler()
-    listener.emit = heard.append
+    listener.emit = lambda record: heard.append(record.getMessage())
+    library = logging.getLogger("tifffile")
     logging.getLogger().addHandler(listener)
+    library.addHandler(proof := logging.Handler())
+    proof.emit = lambda record: heard_by_the_library.append(record.getMessage())
+    heard_by_the_library: list[str] = []
     try:
         with pytest.raises(BrokenImage):
-            decode_image(encoded[:150], max_pixels=10_000)
+            decode_image(encoded[: len(encoded) // 2], max_pixels=10_000)
     finally:
         logging.getLogger().removeHandler(listener)
+        library.removeHandler(proof)
+    assert heard_by_the_library  # or the file would prove nothing
     assert heard == []
     assert capfd.readouterr() == ("", "")

@@ -96,3 +96,14 @@ def test_a_senseless_size_is_broken(pillow_bytes):
     encoded[at : at + 2] = b"\0\0"
     with pytest.raises(BrokenImage, match="at least 1"):
         read_header(bytes(encoded))
+
+
+def test_a_second_frame_header_does_not_change_the_size(pillow_bytes):
+    encoded = pillow_bytes(photograph(16, 24), "JPEG")
+    at = encoded.index(b"\xff\xc0")
+    second = bytearray(encoded[at : at + 13])
+    second[5:7] = b"\x7f\xff"
+    doubled = encoded[: at + 13] + bytes(second) + encoded[at + 13 :]
+    assert read_header(doubled).height_px == 16
+    with pytest.raises(BrokenImage):
+        decode(doubled)
