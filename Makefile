@@ -28,9 +28,19 @@ check: $(READY)  ## lint, types and import contracts
 test: $(READY)  ## the whole suite, fast tests first
 	$(BIN)/python -m pytest
 
+# For the service images, without torch; the constraint keeps all locks at the same versions.
+LOCK_SERVICE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+  --extra service --constraint requirements.lock pyproject.toml
+
 lock:  ## pin the dependencies again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	  --extra dev pyproject.toml -o requirements.lock
+	$(LOCK_SERVICE) --override docker/cpu-overrides.txt -o requirements-cpu.lock
+	$(LOCK_SERVICE) -o requirements-gpu.lock
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: docker-test
+docker-test: $(READY)  ## build and try the CPU service image (status 77: no Docker engine here)
+	$(BIN)/python docker/try_image.py

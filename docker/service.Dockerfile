@@ -45,6 +45,7 @@ COPY --from=builder /app /app
 WORKDIR /app
 # 0.0.0.0 is the container's own: what is published outside, compose or -p decides.
 # onnxruntime's wheels report to their maker unless told not to before they are imported.
+# The NVIDIA line says which of the driver's libraries the container toolkit lends.
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -52,6 +53,7 @@ ENV PATH=/venv/bin:$PATH \
     LONGSKIP_MODELS=/models \
     LONGSKIP_PORT=8000 \
     LONGSKIP_SAMPLES=/samples \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     ORT_DISABLE_TELEMETRY=1
 USER 10001:10001
 EXPOSE 8000
