@@ -62,12 +62,10 @@ def overlay_png(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha {alpha} came, expected 0 to 1")
     drawn = display_rgb(pixels_hwc)
-    for index in range(1, largest + 1):
-        inside = labels_hw == index
-        colour = np.array(palette[index], np.float32)
-        drawn[inside] = np.rint(drawn[inside] * (1 - alpha) + colour * alpha).astype(np.uint8)
-    contour = _contour(labels_hw)
-    drawn[contour] = np.array(palette, np.uint8)[labels_hw[contour]]
+    colour_hwc = np.array(palette, np.uint8)[labels_hw]
+    tinted = cv2.addWeighted(drawn, 1 - alpha, colour_hwc, alpha, 0)
+    np.copyto(drawn, tinted, where=(labels_hw != 0)[:, :, None])
+    np.copyto(drawn, colour_hwc, where=_contour(labels_hw)[:, :, None])
     _, png = cv2.imencode(
         ".png", np.ascontiguousarray(drawn[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL]
     )

@@ -42,7 +42,7 @@ def decode_bmp(encoded: bytes) -> npt.NDArray[np.generic]:
     bitmap = _open(encoded)
     shown_mode = {"1": "L", "P": "RGB"}.get(bitmap.mode, bitmap.mode)
     with broken_unless_decoded("BMP"):
-        return _as_hwc(np.asarray(bitmap.convert(shown_mode)))
+        return _as_hwc(np.array(bitmap.convert(shown_mode)))
 
 
 def decode_stored_bmp(encoded: bytes) -> npt.NDArray[np.generic]:

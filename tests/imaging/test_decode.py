@@ -18,6 +18,7 @@ def test_one_pixel_of_each_format(file_format, pillow_bytes):
     encoded = pillow_bytes(np.array([[[200, 200, 200]]], np.uint8), file_format)
     image = decode_image(encoded, max_pixels=1)
     assert image.pixels_hwc.tolist() == [[[200, 200, 200]]]
+    assert image.pixels_hwc.flags.writeable
     assert image.header == read_header(encoded)
     assert image.header.format == file_format.lower()
 
