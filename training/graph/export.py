@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from contract.metrics import score_labels
 from contract.model import Model
 from contract.repository import next_version
 from contract.spec import ModelSpec, NetDescription
+from contract.version import __version__
 from imaging.channels import to_chw_float32
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.data.split import Split
@@ -147,7 +147,7 @@ def draft_spec(name: str, description: str, stored: Description, graph: ModelGra
         ),
         training_data=stored.training_data,
         licence=stored.licence,
-        code_version=version("longskip"),
+        code_version=__version__,
     )
 
 
