@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help check test lock clean
+.PHONY: help serve demo models check test lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -18,6 +18,26 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+serve: $(READY)  ## serve the shipped models; prints the page's address and a curl line
+	$(BIN)/python -m service
+
+demo: $(READY)  ## the whole way on phantoms, with and without skips, in minutes
+	$(BIN)/python -m training demo
+
+# DATA: folder of nuclei_dsb2018 (BBBC038), images/ and masks/. Writes the next version of each.
+TO ?= models
+RUNS ?= runs
+models: $(READY)  ## train and export the shipped models again: make models DATA=<folder>
+	@test -d "$(DATA)/images" || { echo "make models DATA=<folder with images/ and masks/>"; exit 2; }
+	$(BIN)/python -m training fit --config training/configs/nuclei.yaml \
+	  --data.root "$(DATA)" --out $(RUNS)/nuclei
+	$(BIN)/python -m training fit --config training/configs/nuclei.yaml \
+	  --data.root "$(DATA)" --out $(RUNS)/nuclei-noskip --net.long_skips none
+	$(BIN)/python -m training export $(RUNS)/nuclei --name nuclei --to $(TO) \
+	  --description "Nuclei in fluorescence and H&E-like micrographs; U-Net with long skips."
+	$(BIN)/python -m training export $(RUNS)/nuclei-noskip --name nuclei-noskip --to $(TO) \
+	  --description "The twin of nuclei without long skips: same widths, steps and schedule."
 
 check: $(READY)  ## lint, types and import contracts
 	$(BIN)/ruff check .

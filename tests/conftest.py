@@ -22,6 +22,11 @@ from contract.spec import (
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first: a mistake shows within seconds."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(scope="session")
 def repository_root() -> Path:
     """Folder that holds pyproject.toml."""
