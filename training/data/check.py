@@ -59,9 +59,6 @@ def look_at(case: Case) -> Seen:
         size_hw = (pixels.shape[0], pixels.shape[1])
         rotated = image.header.orientation in ROTATED
         channels = _meaningful_channels(pixels)
-        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            remedy = "replace NaN and infinity by real intensities, or take the image out"
-            findings.append(Finding(case.image, "pixels that are not finite", remedy))
     names = [None] if isinstance(case.mask, Path) else list(case.mask)
     values: list[dict[int, int] | None] = []
     for name, path in zip(names, case.mask_files, strict=True):
@@ -80,7 +77,8 @@ def _tried(read: Callable[[], T], path: Path, findings: list[Finding], what: str
         findings.append(Finding(path, str(error), remedy))
     except (ImageError, OSError) as error:
         remedy = f"save it again as PNG or TIFF, or take the {what} out"
-        findings.append(Finding(path, f"unreadable {what}: {error}", remedy))
+        reason = str(error).removeprefix(f"{path}: ")
+        findings.append(Finding(path, f"unreadable {what}: {reason}", remedy))
     return None
 
 

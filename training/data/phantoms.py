@@ -76,7 +76,7 @@ def write_phantoms(
     seed: int,
     classes: PhantomClasses = 2,
     bits: Bits = 8,
-    on_written: Callable[[int], None] | None = None,
+    on_written: Callable[[int], object] | None = None,
 ) -> None:
     """Write a data set of phantoms: ``images/``, ``masks/`` and dataset.yaml.
 

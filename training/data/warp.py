@@ -63,9 +63,9 @@ def place(
         shown = patch / scale
         room = side - shown
         # Whole pixels, so that an unscaled patch is an exact copy.
-        first = math.floor(rng.uniform(min(room, 0.0), max(room, 0.0) + 1)) if room else 0
+        first = int(rng.integers(min(math.ceil(room), 0), max(math.floor(room), 0) + 1))
         if wanted is not None and room > 0:
-            first = math.floor(min(max(wanted - shown / 2, 0.0), room))
+            first = math.floor(min(max(wanted + 0.5 - shown / 2, 0.0), room))
         centre.append(first + shown / 2 - 0.5)
     return Placement((centre[0], centre[1]), scale, rotation_deg, patch_hw)
 
