@@ -11,6 +11,14 @@ from service.running import RunningService
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).parent
+FILES = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "drawing.js": "text/javascript",
+    "rest.js": "text/javascript",
+    "rle.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 SAMPLE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # The page asks nothing of other hosts, and the browser holds it to that.
 CONTENT_POLICY = (
@@ -33,19 +41,8 @@ def list_samples(folder: Path) -> list[str]:
 @router.get("/")
 def index() -> FileResponse:
     """Return the page."""
-    return _file("index.html")
-
-
-@router.get("/page/page.css")
-def style() -> FileResponse:
-    """Return the page's style."""
-    return _file("page.css")
-
-
-@router.get("/page/page.js")
-def script() -> FileResponse:
-    """Return the page's script."""
-    return _file("page.js")
+    headers = {"Content-Security-Policy": CONTENT_POLICY, "Cache-Control": "no-cache"}
+    return FileResponse(FOLDER / "index.html", headers=headers)
 
 
 @router.get("/page/samples")
@@ -63,6 +60,10 @@ def sample(name: str, running: RunningService) -> FileResponse:
     return FileResponse(folder / name)
 
 
-def _file(name: str) -> FileResponse:
-    headers = {"Content-Security-Policy": CONTENT_POLICY, "Cache-Control": "no-cache"}
-    return FileResponse(FOLDER / name, headers=headers)
+@router.get("/page/{name}")
+def page_file(name: str) -> FileResponse:
+    """Return one of the page's files; only names from the list are files."""
+    if name not in FILES:
+        raise HTTPException(404)
+    headers = {"Cache-Control": "no-cache"}
+    return FileResponse(FOLDER / name, media_type=FILES[name], headers=headers)

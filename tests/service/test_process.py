@@ -1,0 +1,152 @@
+"""The process itself: its start, what it prints, how it ends, what it imports."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from contract.session import why_no_cuda
+from service.settings import Settings
+
+PROBE = "import sys; {imports}; print(sorted(set(sys.modules) & {{'torch', 'lightning', 'onnx'}}))"
+
+
+def _run(repository_root: Path, *arguments: str, **environment: str) -> Any:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=repository_root,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_importing_the_service_and_making_the_app_leaves_no_torch(repository_root: Path) -> None:
+    imports = "import service, service.__main__; service.app.create_app()"
+    finished = _run(repository_root, "-c", PROBE.format(imports=imports))
+    assert finished.stdout.strip() == "[]", finished.stderr
+
+
+@pytest.mark.slow
+def test_the_probe_for_torch_can_fail(repository_root: Path) -> None:
+    finished = _run(repository_root, "-c", PROBE.format(imports="import service, torch"))
+    assert finished.stdout.strip() == "['torch']", finished.stderr
+
+
+def test_importing_the_bare_package_imports_nothing(repository_root: Path) -> None:
+    assert (repository_root / "service" / "__init__.py").read_bytes() == b""
+
+
+@pytest.mark.slow
+def test_help_lists_every_setting_with_its_default(repository_root: Path) -> None:
+    finished = _run(repository_root, "-m", "service", "--help")
+    assert finished.returncode == 0
+    text = " ".join(finished.stdout.split())
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in text
+        shown = "none" if field.default in (None, (), "") else field.default
+        assert f"[LONGSKIP_{name.upper()}, default {shown}, e.g. " in text
+    assert "examples:" in text
+    assert "Research use only" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"LONGSKIP_PORT": "x"}, "LONGSKIP_PORT"),
+        ({"LONGSKIP_MAX_PIXELS": "90000000"}, "max_decoded_megapixels"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_status_2(
+    repository_root: Path, environment: dict[str, str], named: str
+) -> None:
+    finished = _run(repository_root, "-m", "service", **environment)
+    assert finished.returncode == 2
+    assert named in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_asked_for_and_absent_refuses_to_start(
+    repository_root: Path, models: Path, device: str
+) -> None:
+    if why_no_cuda() is None:
+        pytest.skip("this machine has a GPU, so asking for one is no error")
+    finished = _run(
+        repository_root,
+        *("-m", "service"),
+        LONGSKIP_DEVICE=device,
+        LONGSKIP_MODELS=str(models),
+        LONGSKIP_PORT="0",
+    )
+    assert finished.returncode == 3
+    assert finished.stderr.splitlines()[-1].startswith(
+        f"longskip: not started: LONGSKIP_DEVICE={device}"
+    )
+    assert "Traceback" not in finished.stderr
+    assert finished.stdout == ""
+
+
+@pytest.mark.slow
+def test_the_printed_curl_line_works_as_pasted_and_sigterm_ends_cleanly(
+    start_service: Any, models: Path, tmp_path: Path, make_pixels: Any, encode_png: Any
+) -> None:
+    samples = tmp_path / "my samples"
+    samples.mkdir()
+    (samples / "a sample.png").write_bytes(encode_png(make_pixels(30, 30, 5 - 2)))
+    with start_service(models=models, samples=samples) as service:
+        said = service.log.read_text()
+        assert re.search(r"models .*colour/1, colour/2, colour/3 \(failed\)", said)
+        line = re.search(r"try +(curl .*)", said)
+        assert line is not None
+        # The first model takes 3 channels, as the sample has.
+        command = shlex.split(line[1])
+        assert command[0] == "curl"
+        subprocess.run(line[1], shell=True, cwd=tmp_path, check=True, capture_output=True)
+        assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+        page = httpx.get(f"{service.address}/page/samples")
+        assert page.json() == ["a sample.png"]
+        assert service.stop() == 0
+        assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.slow
+def test_without_models_it_starts_but_is_not_ready_and_says_why(
+    start_service: Any, tmp_path: Path
+) -> None:
+    with start_service(models=tmp_path) as service:
+        assert httpx.get(f"{service.address}/v2/health/live").status_code == 200
+        not_ready = httpx.get(f"{service.address}/v2/health/ready")
+        assert not_ready.status_code == 503
+        assert "LONGSKIP_MODELS" in not_ready.json()["error"]
+        assert httpx.get(f"{service.address}/").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_request_under_way_is_answered_before_the_end(
+    start_service: Any, models: Path, make_pixels: Any, encode_png: Any
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    image = encode_png(make_pixels(700, 700))
+    with start_service(models=models) as service, ThreadPoolExecutor(1) as threads:
+        url = f"{service.address}/v1/models/tiled/segment?format=npz"
+        answer = threads.submit(httpx.post, url, content=image, timeout=60)
+        with httpx.Client(base_url=service.address) as client:
+            while 'model="tiled",stage="decode"' not in client.get("/metrics").text:
+                if answer.done():
+                    break
+                if 'longskip_batch_images_count{model="tiled"} 1.0' in client.get("/metrics").text:
+                    break
+        assert not answer.done()
+        assert service.stop() == 0
+        assert answer.result().status_code == 200
