@@ -57,8 +57,8 @@ class UNet(SegmentationNet):
         self.divisor = 2**config.levels
         self.long_skips = config.skips_by_level
         self.widths = widths
-        self.least_side = 2 * self.divisor if config.norm == "instance" else self.divisor
         self.tileable = config.norm not in GLOBAL_NORMS
+        self.least_side = self.divisor if self.tileable else 2 * self.divisor
         self.export_refusal = None
 
         inputs = (channels, *widths[:-1])
