@@ -33,9 +33,9 @@ def test_boxes_are_those_of_scipy(mask_hw):
 def test_many_regions_stay_fast():
     mask_hw = np.zeros((1024, 1024), bool)
     mask_hw[::2, ::2] = True
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(boxes_xyxy(mask_hw)) == 512 * 512
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_anything_but_a_plane_is_refused():
