@@ -253,7 +253,8 @@ def serve_in_thread() -> ServeInThread:
     def serve(served: Sequence[tuple[str, SegmentationModel]], **settings: Any) -> Iterator[str]:
         repository = Repository(ServedModel(name, 1, model) for name, model in served)
         app = create_app(Settings(**settings), repository=repository)
-        config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+        prefix = settings.get("root_path", "")
+        config = uvicorn.Config(app, port=0, root_path=prefix, log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()

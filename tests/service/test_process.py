@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import httpx
 import pytest
 
 from contract.session import why_no_cuda
-from service.settings import Settings
 
 PROBE = "import sys; {imports}; print(sorted(set(sys.modules) & {{'torch', 'lightning', 'onnx'}}))"
 
@@ -34,9 +34,10 @@ def test_importing_the_service_and_making_the_app_leaves_no_torch(repository_roo
     assert finished.stdout.strip() == "[]", finished.stderr
 
 
-@pytest.mark.slow
-def test_the_probe_for_torch_can_fail(repository_root: Path) -> None:
-    finished = _run(repository_root, "-c", PROBE.format(imports="import service, torch"))
+def test_the_probe_for_torch_can_fail(repository_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").touch()  # stands in for the real one, whose import takes seconds
+    imports = "import service, torch"
+    finished = _run(repository_root, "-c", PROBE.format(imports=imports), PYTHONPATH=str(tmp_path))
     assert finished.stdout.strip() == "['torch']", finished.stderr
 
 
@@ -45,54 +46,21 @@ def test_importing_the_bare_package_imports_nothing(repository_root: Path) -> No
 
 
 @pytest.mark.slow
-def test_help_lists_every_setting_with_its_default(repository_root: Path) -> None:
-    finished = _run(repository_root, "-m", "service", "--help")
-    assert finished.returncode == 0
-    text = " ".join(finished.stdout.split())
-    for name, field in Settings.model_fields.items():
-        assert f"--{name.replace('_', '-')}" in text
-        shown = "none" if field.default in (None, (), "") else field.default
-        assert f"[LONGSKIP_{name.upper()}, default {shown}, e.g. " in text
-    assert "examples:" in text
-    assert "Research use only" in text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("environment", "named"),
-    [
-        ({"LONGSKIP_PORT": "x"}, "LONGSKIP_PORT"),
-        ({"LONGSKIP_MAX_PIXELS": "90000000"}, "max_decoded_megapixels"),
-    ],
-)
-def test_a_wrong_setting_is_one_line_and_status_2(
-    repository_root: Path, environment: dict[str, str], named: str
-) -> None:
-    finished = _run(repository_root, "-m", "service", **environment)
-    assert finished.returncode == 2
-    assert named in finished.stderr.splitlines()[-1]
-    assert "Traceback" not in finished.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_asked_for_and_absent_refuses_to_start(
-    repository_root: Path, models: Path, device: str
+    repository_root: Path, models: Path
 ) -> None:
     if why_no_cuda() is None:
         pytest.skip("this machine has a GPU, so asking for one is no error")
     finished = _run(
         repository_root,
         *("-m", "service"),
-        LONGSKIP_DEVICE=device,
+        LONGSKIP_DEVICE="cuda",
         LONGSKIP_MODELS=str(models),
         LONGSKIP_PORT="0",
     )
     assert finished.returncode == 3
-    assert finished.stderr.splitlines()[-1].startswith(
-        f"longskip: not started: LONGSKIP_DEVICE={device}"
-    )
-    assert "Traceback" not in finished.stderr
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("longskip: not started: LONGSKIP_DEVICE=cuda")
     assert finished.stdout == ""
 
 
@@ -120,33 +88,16 @@ def test_the_printed_curl_line_works_as_pasted_and_sigterm_ends_cleanly(
 
 
 @pytest.mark.slow
-def test_without_models_it_starts_but_is_not_ready_and_says_why(
-    start_service: Any, tmp_path: Path
-) -> None:
-    with start_service(models=tmp_path) as service:
-        assert httpx.get(f"{service.address}/v2/health/live").status_code == 200
-        not_ready = httpx.get(f"{service.address}/v2/health/ready")
-        assert not_ready.status_code == 503
-        assert "LONGSKIP_MODELS" in not_ready.json()["error"]
-        assert httpx.get(f"{service.address}/").status_code == 200
-
-
-@pytest.mark.slow
 def test_a_request_under_way_is_answered_before_the_end(
     start_service: Any, models: Path, make_pixels: Any, encode_png: Any
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     image = encode_png(make_pixels(700, 700))
+    begun = 'longskip_batch_images_count{model="tiled"} 1.0'
     with start_service(models=models) as service, ThreadPoolExecutor(1) as threads:
         url = f"{service.address}/v1/models/tiled/segment?format=npz"
         answer = threads.submit(httpx.post, url, content=image, timeout=60)
-        with httpx.Client(base_url=service.address) as client:
-            while 'model="tiled",stage="decode"' not in client.get("/metrics").text:
-                if answer.done():
-                    break
-                if 'longskip_batch_images_count{model="tiled"} 1.0' in client.get("/metrics").text:
-                    break
-        assert not answer.done()
+        with httpx.Client(base_url=service.address, timeout=30) as client:
+            while begun not in client.get("/metrics").text:
+                assert not answer.done()
         assert service.stop() == 0
         assert answer.result().status_code == 200

@@ -1,0 +1,52 @@
+"""One image of a batch that fails does not spoil the others' answers."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract.errors import RequestInvalid
+from contract.model import Model, Segmentation
+from service.engine.budget import PixelBudget
+from service.engine.queue import Job
+from service.engine.run import run_batch
+
+
+class FailsOnBlack:
+    """A real model that cannot bear a black image, in a batch or alone."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def run(self, image_nchw: Any, **options: Any) -> Any:
+        if (image_nchw == 0).all(axis=(1, 2, 3)).any():
+            raise RequestInvalid("a black image")
+        return self._model.run(image_nchw, **options)
+
+    def segment(self, image_chw: Any, **options: Any) -> Segmentation:
+        if (image_chw == 0).all():
+            raise RequestInvalid("a black image")
+        return self._model.segment(image_chw, **options)
+
+
+def test_a_failing_batch_is_run_image_by_image(models: Path, make_pixels: Any) -> None:
+    model = Model.open(models / "grey" / "1" / "model.onnx", device="cpu", threads=1)
+    images = [make_pixels(20, 30, seed=n).transpose(2, 0, 1).astype(np.float32) for n in range(3)]
+    images[1][:] = 0
+
+    async def run() -> list[Segmentation | Exception]:
+        loop = asyncio.get_running_loop()
+        lease = PixelBudget(1).lease()
+        jobs = [Job(image, False, lease, loop.create_future()) for image in images]
+        return run_batch(FailsOnBlack(model), jobs)
+
+    outcomes = asyncio.run(run())
+    assert isinstance(outcomes[1], RequestInvalid)
+    for n in (0, 2):
+        outcome = outcomes[n]
+        assert isinstance(outcome, Segmentation)
+        np.testing.assert_array_equal(outcome.labels, model.segment(images[n]).labels)

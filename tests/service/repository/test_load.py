@@ -1,0 +1,87 @@
+"""Which file of a version is opened, and what becomes of one that cannot be."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from contract.errors import DeviceUnavailable, ModelNotFound
+from contract.session import why_no_cuda
+from contract.spec import METADATA_KEY, ModelSpec
+from service.errors import ModelNotReady
+from service.repository.load import load_repository
+from service.settings import Settings
+
+Build = Callable[..., Path]
+
+
+def _rewrite_spec(path: Path, **changes: object) -> None:
+    model = onnx.load(path)
+    (entry,) = [p for p in model.metadata_props if p.key == METADATA_KEY]
+    spec = ModelSpec.from_metadata({METADATA_KEY: entry.value}, source="test")
+    entry.value = spec.model_copy(update=changes).to_metadata()
+    onnx.save(model, path)
+
+
+@pytest.fixture
+def with_variant(tmp_path: Path, build_threshold_model: Build) -> Path:
+    """A model that prefers int8 on the CPU, with its int8 variant beside it."""
+    path = build_threshold_model(tmp_path / "m" / "1" / "model.onnx", name="m")
+    variant = path.with_name("model.int8.onnx")
+    shutil.copy(path, variant)
+    _rewrite_spec(path, preferred_precision={"cpu": "int8"})
+    _rewrite_spec(variant, precision="int8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"), [("auto", "int8"), ("fp32", "fp32"), ("int8", "int8")]
+)
+def test_precision_picks_the_variant(with_variant: Path, asked: str, served: str) -> None:
+    settings = Settings(models=with_variant, device="cpu", precision=asked, threads=1)
+    assert load_repository(settings).find("m").model.precision == served
+
+
+def test_a_preferred_variant_that_is_missing_or_broken_leaves_the_model_itself(
+    with_variant: Path,
+) -> None:
+    settings = Settings(models=with_variant, device="cpu", threads=1)
+    variant = with_variant / "m" / "1" / "model.int8.onnx"
+    variant.write_bytes(b"torn")
+    assert load_repository(settings).find("m").model.precision == "fp32"
+    variant.unlink()
+    assert load_repository(settings).find("m").model.precision == "fp32"
+
+
+def test_a_precision_that_is_demanded_and_absent_fails_the_model(with_variant: Path) -> None:
+    settings = Settings(models=with_variant, device="cpu", precision="fp16", threads=1)
+    with pytest.raises(ModelNotReady, match=r"model\.fp16\.onnx"):
+        load_repository(settings).find("m")
+
+
+def test_the_newest_usable_version_answers(models: Path) -> None:
+    repository = load_repository(Settings(models=models, device="cpu", threads=1))
+    assert repository.find("colour").version == 2
+    assert repository.find("colour", 1).version == 1
+    with pytest.raises(ModelNotReady, match="golden"):
+        repository.find("colour", 3)
+    with pytest.raises(ModelNotFound, match="1, 2, 3"):
+        repository.find("colour", 4)
+    with pytest.raises(ModelNotFound, match="grey"):
+        repository.find("nowhere")
+    assert repository.default("foreign") is None
+
+
+def test_an_absent_folder_has_no_models(tmp_path: Path) -> None:
+    repository = load_repository(Settings(models=tmp_path / "none", device="cpu"))
+    assert repository.names == ()
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_an_absent_gpu_is_told_even_without_models(tmp_path: Path, device: str) -> None:
+    if why_no_cuda() is None:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceUnavailable, match=f"LONGSKIP_DEVICE={device}"):
+        load_repository(Settings(models=tmp_path, device=device))
