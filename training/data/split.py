@@ -150,11 +150,18 @@ def _parts(
 ) -> tuple[list[Unit], list[Unit], list[Unit]]:
     total = sum(len(unit) for unit in units)
     test_size = _share(total, config.test_fraction)
-    rest = total - test_size
     if config.folds is None:
         val_size = _share(total, config.val_fraction)
-        train, val, test = _fill(units, [rest - val_size, val_size, test_size], kind)
+        # Of a handful of images, rounding up must not take the last one from training.
+        while val_size + test_size >= total and max(val_size, test_size) > 1:
+            if val_size > test_size:
+                val_size -= 1
+            else:
+                test_size -= 1
+        sizes = [total - val_size - test_size, val_size, test_size]
+        train, val, test = _fill(units, sizes, kind)
         return train, val, test
+    rest = total - test_size
     if rest < config.folds:
         raise DataError(f"{rest} image(s) cannot make {config.folds} folds; lower folds")
     # Nearly equal folds; the first ones take the remainder.

@@ -98,7 +98,7 @@ def test_what_came_before_leaves_no_trace():
     np.testing.assert_array_equal(fresh.image_chw, sent.image_chw)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_image_and_mask_move_together(seed):
     # The mask's own picture: where the image is bright, the mask is 1, up to the edges' blur.
