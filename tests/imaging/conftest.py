@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, settings
 from PIL import Image
-
-# A machine that others load too must not make a right answer fail for being late.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
 
 Encode = Callable[..., bytes]
 

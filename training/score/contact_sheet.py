@@ -47,20 +47,21 @@ def side_by_side(
         titles: one per column.
         cell_px: side of a cell.
     """
+    fitted = [(caption, [_fit(picture, cell_px) for picture in row]) for caption, row in rows]
+    heights = [max(picture.shape[0] for picture in row) for _, row in fitted]
     width = MARGIN_PX + len(titles) * (cell_px + MARGIN_PX)
-    height = CAPTION_PX + MARGIN_PX + len(rows) * (cell_px + CAPTION_PX + MARGIN_PX)
+    height = CAPTION_PX + MARGIN_PX + sum(h + CAPTION_PX + MARGIN_PX for h in heights)
     sheet = np.full((height, width, 3), 255, dtype=np.uint8)
     for column, title in enumerate(titles):
         _write(sheet, title, x=MARGIN_PX + column * (cell_px + MARGIN_PX), y=CAPTION_PX - 4)
     top = CAPTION_PX + MARGIN_PX
-    for caption, pictures in rows:
+    for (caption, row), row_height in zip(fitted, heights, strict=True):
         _write(sheet, caption, x=MARGIN_PX, y=top + CAPTION_PX - 5, grey=90)
-        for column, picture in enumerate(pictures):
-            fitted = _fit(picture, cell_px)
+        for column, picture in enumerate(row):
             left = MARGIN_PX + column * (cell_px + MARGIN_PX)
             place = sheet[top + CAPTION_PX :, left:]
-            place[: fitted.shape[0], : fitted.shape[1]] = fitted
-        top += cell_px + CAPTION_PX + MARGIN_PX
+            place[: picture.shape[0], : picture.shape[1]] = picture
+        top += row_height + CAPTION_PX + MARGIN_PX
     return sheet
 
 
