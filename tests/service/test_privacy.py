@@ -43,7 +43,7 @@ def test_the_canary_is_nowhere(
             client.post(f"/v1/models/{CANARY}/segment", files=named),
             client.get(f"/v2/models/{CANARY}/ready"),
             client.get(f"/{CANARY}?patient={CANARY}"),
-            client.request(CANARY.upper(), "/v1/models"),
+            client.delete(f"/v1/models/{CANARY}"),
             client.get("/metrics"),
             client.get("/v1/models"),
         ]

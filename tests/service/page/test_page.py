@@ -92,7 +92,7 @@ def test_the_slider_sets_the_opacity_and_the_button_gives_the_mask(
         " s.dispatchEvent(new Event('input')); })()"
     )
     assert page.evaluate(opacity) == "0.75"
-    page.evaluate("document.querySelector('.download').click()")
+    page.evaluate("document.querySelector('[data-model=grey] .download').click()")
     mask = tmp_path / "got" / "mask-grey.png"
     for _ in range(200):
         if mask.is_file() and mask.stat().st_size:
