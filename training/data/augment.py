@@ -29,32 +29,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.overview import Overview, follow, overview_of
 from training.data.recipe import AugmentConfig, Kind, Recipe
 from training.data.warp import Placement, cut_image, cut_mask, place
 
 __all__ = ["Augment", "AugmentConfig", "Kind", "Overview", "Recipe", "build_augment", "overview_of"]
 
-OVERVIEW_SIDE_PX = 64
 ROTATED_SHARE = 0.35
 ELASTIC_SIGMA_PX = 8.0
 ELASTIC_ALPHA_PX = 60.0
-
-
-@dataclass(frozen=True)
-class Overview:
-    """What intensity changes need to know of a whole image.
-
-    Attributes:
-        pixels_hwc: float32, a sample of the raw pixels, at most 64 x 64 of them.
-        low: the whole image's least intensity, over all channels.
-        high: the whole image's greatest intensity, over all channels.
-        statistics: float32 ``[C, 2]``, mean and population std of the whole image, raw.
-    """
-
-    pixels_hwc: NDArray[np.float32]
-    low: float
-    high: float
-    statistics: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -64,22 +47,6 @@ class AugmentedPatch:
     image_chw: NDArray[np.float32]
     statistics: NDArray[np.float32]
     mask: NDArray[np.uint8]
-
-
-def overview_of(image_hwc: NDArray[np.generic], statistics: NDArray[np.float32]) -> Overview:
-    """Draw the same pixels of an image every time; small images are taken whole."""
-    height, width, channels = image_hwc.shape
-    flat = image_hwc.reshape(height * width, channels)
-    most = OVERVIEW_SIDE_PX**2
-    if len(flat) > most:
-        # At random, because a regular grid may beat with a texture's period.
-        flat = flat[np.sort(np.random.default_rng(0).choice(len(flat), most, replace=False))]
-        pixels = flat.reshape(OVERVIEW_SIDE_PX, OVERVIEW_SIDE_PX, channels)
-    else:
-        pixels = image_hwc
-    return Overview(
-        pixels.astype(np.float32), float(image_hwc.min()), float(image_hwc.max()), statistics
-    )
 
 
 def build_augment(
@@ -198,7 +165,7 @@ class Augment:
         if seen["overview"] is sample:
             return image, overview.statistics
         before = (overview.statistics - low) / extent
-        after = _followed(before, sample, _channels_last(seen["overview"]))
+        after = follow(before, sample, _channels_last(seen["overview"]))
         return image, after * extent + low
 
     def _add_noise(
@@ -229,30 +196,6 @@ class Augment:
         for plane, (mean, std) in zip(image_chw, statistics, strict=True):
             plane *= np.float32(gain)
             plane += np.float32(mean * (1 - gain) + shift * std)
-
-
-def _followed(
-    whole: NDArray[np.floating], before_hwc: NDArray[np.float32], after_hwc: NDArray[np.float32]
-) -> NDArray[np.floating]:
-    """Return the whole image's statistics after a change that is known on a sample of its pixels.
-
-    The sample's own error cancels to first order: the mean is corrected by the regression of the
-    altered on the original values, the std by the ratio of the sample's. Both are exact for an
-    affine change, such as inversion, and for a sample that is the whole image.
-    """
-    channels = before_hwc.shape[2]
-    before = before_hwc.reshape(-1, channels).T.astype(np.float64, order="C")  # [C, n]
-    after = after_hwc.reshape(-1, channels).T.astype(np.float64, order="C")
-    mean_before, mean_after = before.mean(axis=1), after.mean(axis=1)
-    before -= mean_before[:, None]
-    after -= mean_after[:, None]
-    variance = np.square(before).mean(axis=1)
-    covariance = (before * after).mean(axis=1)
-    known = variance > 0
-    slope = np.divide(covariance, variance, out=np.zeros(channels), where=known)
-    ratio = np.divide(whole[:, 1], np.sqrt(variance), out=np.ones(channels), where=known)
-    mean = mean_after + slope * (whole[:, 0] - mean_before)
-    return np.stack([mean, np.sqrt(np.square(after).mean(axis=1)) * ratio], axis=1)
 
 
 def _channels_last(image: NDArray[np.float32]) -> NDArray[np.float32]:
