@@ -1,0 +1,1 @@
+"""Side-by-side measurements: each bench measures both sides in one run and keeps their ratio."""

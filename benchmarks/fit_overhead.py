@@ -1,0 +1,335 @@
+"""What `fit` costs beside a bare PyTorch loop: same net, loss, batches, optimiser, schedule.
+
+Ours is the LightningModule in the Trainer that `fit` builds, with its loggers and callbacks. The
+two sides take turns in one process; each turn starts from the same weights, and both must end at
+the same weights, or they would not have done the same work.
+"""
+
+import argparse
+import contextlib
+import copy
+import gc
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from benchmarks.machine import busy_share
+from benchmarks.record import Record, Row, make_record, table_lines, warn_of_load, write_record
+from training.data.datamodule import SegmentationData
+from training.data.fingerprint import fingerprint
+from training.data.folder import IGNORE, FolderDataset
+from training.data.phantoms import write_phantoms
+from training.fit.checkpoint import Description
+from training.fit.command import read_config
+from training.fit.config import FitConfig
+from training.fit.fit import build_trainer, describe
+from training.fit.losses import build_loss
+from training.fit.module import SegmentationModule
+from training.fit.optimiser import build_optimiser, build_schedule
+from training.fit.run_directory import create_run_directory
+from training.graph.assemble import ModelGraph
+
+EXAMPLES = """examples:
+  python -m benchmarks.fit_overhead
+  python -m benchmarks.fit_overhead --setting small --repeats 7
+  python -m benchmarks.fit_overhead --out benchmarks/results/fit_overhead.md
+"""
+TARGET = 0.95
+NUCLEI_CONFIG = Path("training/configs/nuclei.yaml")
+PACKAGES = ("torch", "lightning", "numpy", "albumentations")
+PHANTOM_SIZE_HW = (256, 256)
+# Epoch 0 starts the workers, fills the cache and warms the allocator: it is not counted.
+WARM_UP_EPOCHS = 1
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What both sides share in all turns."""
+
+    config: FitConfig
+    dataset: FolderDataset
+    description: Description
+    graph: ModelGraph
+    folder: Path
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of one turn, the warm-up with them."""
+        return int(self.config.trainer["max_epochs"])
+
+    def data(self) -> SegmentationData:
+        """Return the loader as `fit` makes it."""
+        return SegmentationData(
+            self.config.data, self.config.augment, dataset=self.dataset, progress=False
+        )
+
+    def loss(self) -> nn.Module:
+        """Return the loss as `fit` makes it."""
+        return build_loss(
+            self.config.loss,
+            task=self.description.task,
+            classes=len(self.description.classes),
+            ignore=IGNORE,
+        )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One side's turn: when each step of each epoch ended, and the weights at the end."""
+
+    ended_s: list[list[float]]
+    weights: dict[str, Tensor]
+
+    def steps_per_s(self) -> float:
+        """Rate within the counted epochs, from the end of each one's first step to its last."""
+        counted = self.ended_s[WARM_UP_EPOCHS:]
+        return sum(len(e) - 1 for e in counted) / sum(e[-1] - e[0] for e in counted)
+
+    def steps_per_s_with_epoch_ends(self) -> float:
+        """Rate over the counted epochs, checkpoints and the loader's restart included."""
+        counted = self.ended_s[WARM_UP_EPOCHS:]
+        return sum(map(len, counted)) / (counted[-1][-1] - self.ended_s[WARM_UP_EPOCHS - 1][-1])
+
+
+class StepClock(L.Callback):
+    """Notes when each step of each epoch ended."""
+
+    def __init__(self) -> None:
+        self.ended_s: list[list[float]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the epoch's list."""
+        self.ended_s.append([])
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Note the time."""
+        self.ended_s[-1].append(time.perf_counter())
+
+
+def fit_turn(bench: Bench, number: int) -> Turn:
+    """Train as `fit` does."""
+    clock = StepClock()
+    config = replace(bench.config, trainer={**bench.config.trainer, "callbacks": [clock]})
+    module = SegmentationModule(
+        copy.deepcopy(bench.graph),
+        loss=bench.loss(),
+        optimiser=config.optimiser,
+        class_names=tuple(c.name for c in bench.description.classes),
+        ignore=IGNORE,
+    )
+    run = create_run_directory(bench.folder / f"run-{number}", name="bench")
+    trainer = build_trainer(config, run, bench.description, validates=False)
+    trainer.fit(module, datamodule=bench.data())
+    return Turn(clock.ended_s, module.graph.state_dict())
+
+
+def bare_turn(bench: Bench, number: int) -> Turn:
+    """Train with nothing around the net."""
+    graph = copy.deepcopy(bench.graph).train()
+    loss = bench.loss()
+    loader = bench.data().train_dataloader()
+    optimiser = build_optimiser(graph, bench.config.optimiser)
+    steps = bench.epochs * len(loader)
+    schedule = build_schedule(optimiser, bench.config.optimiser, steps=steps)
+    bf16 = bench.config.trainer.get("precision") == "bf16-mixed"
+    ended_s: list[list[float]] = []
+    for epoch in range(bench.epochs):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        ended_s.append([])
+        for batch in loader:
+            optimiser.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                value = loss(graph.logits(batch["image"], batch["statistics"]), batch["mask"])
+            value.backward()
+            optimiser.step()
+            schedule.step()
+            ended_s[-1].append(time.perf_counter())
+    return Turn(ended_s, graph.state_dict())
+
+
+SIDES: dict[str, Callable[[Bench, int], Turn]] = {"fit": fit_turn, "bare": bare_turn}
+
+
+def take_turns(bench: Bench, *, repeats: int) -> dict[str, list[Turn]]:
+    """Run fit, bare, fit, bare, … and say what each turn gave."""
+    turns: dict[str, list[Turn]] = {side: [] for side in SIDES}
+    for repeat in range(repeats):
+        for side, run in SIDES.items():
+            said = io.StringIO()  # fit's own progress lines; its bar, in a terminal, stays
+            with contextlib.redirect_stdout(said):
+                turn = run(bench, repeat)
+            gc.collect()  # ends the loader's workers before the other side's turn
+            turns[side].append(turn)
+            print(
+                f"{repeat + 1}/{repeats}  {side:<5}{turn.steps_per_s():8.2f} steps/s",
+                flush=True,
+            )
+    return turns
+
+
+def compare(turns: dict[str, list[Turn]]) -> list[Row]:
+    """Return the two comparisons."""
+    return [
+        _row("steps/s within epochs", turns, Turn.steps_per_s, TARGET),
+        _row(
+            "steps/s with epoch ends (fit writes checkpoints)",
+            turns,
+            Turn.steps_per_s_with_epoch_ends,
+            None,
+        ),
+    ]
+
+
+def same_weights(turns: dict[str, list[Turn]]) -> bool:
+    """Tell whether all turns of both sides ended at the same weights, bit for bit."""
+    first, *others = [turn.weights for side in turns.values() for turn in side]
+    return all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
+def measure(setting: str, *, repeats: int, steps: int, epochs: int) -> Record:
+    """Make the data, take turns, and return what came out.
+
+    Args:
+        setting: a key of ``SETTINGS``.
+        repeats: turns of each side.
+        steps: of one epoch.
+        epochs: that count, in each turn.
+    """
+    busy = busy_share()
+    warn_of_load(busy)
+    with tempfile.TemporaryDirectory(prefix="longskip-bench-") as folder:
+        bench = prepare(setting, Path(folder), steps=steps, epochs=epochs + WARM_UP_EPOCHS)
+        turns = take_turns(bench, repeats=repeats)
+    data = bench.config.data
+    return make_record(
+        f"fit against a bare loop, setting {setting}",
+        settings={
+            "widths": "-".join(map(str, bench.config.net.widths)),
+            "patch": "x".join(map(str, data.patch or ())),
+            "batch": data.batch_size,
+            "precision": str(bench.config.trainer["precision"]),
+            "loader workers": data.workers,
+            "torch threads": torch.get_num_threads(),
+            "counted steps per turn": steps * epochs,
+            "progress": "bar" if sys.stderr.isatty() else "lines",
+        },
+        rows=compare(turns),
+        checks={"both sides end at the same weights, bit for bit": same_weights(turns)},
+        busy_before=busy,
+        packages=PACKAGES,
+    )
+
+
+def prepare(setting: str, folder: Path, *, steps: int, epochs: int) -> Bench:
+    """Write phantoms and build what both sides share."""
+    config = SETTINGS[setting]()
+    images = config.data.batch_size
+    data = replace(
+        config.data,
+        root=str(folder / "phantoms"),
+        spec=None,
+        val_fraction=0.0,
+        test_fraction=0.0,
+        patches_per_image=steps,
+    )
+    write_phantoms(Path(data.root), count=images, size_hw=PHANTOM_SIZE_HW, seed=0)
+    trainer = {**config.trainer, "max_epochs": epochs, "accelerator": "cpu"}
+    config = replace(config, data=data, trainer=trainer)
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    opened = SegmentationData(config.data, config.augment, progress=False)
+    seen = fingerprint(opened.dataset, opened.split.train)
+    description = describe(config, opened, seen)
+    return Bench(config, opened.dataset, description, description.build_graph(), folder)
+
+
+def nuclei() -> FitConfig:
+    """Return the settings of the shipped models: long steps."""
+    return read_config(NUCLEI_CONFIG)
+
+
+def small() -> FitConfig:
+    """Return a narrow net on small patches: short steps, beside which overhead shows most."""
+    config = read_config(NUCLEI_CONFIG)
+    return replace(
+        config,
+        data=replace(config.data, patch=(128, 128), batch_size=8),
+        net=replace(config.net, widths=(12, 24, 48, 96)),
+        trainer={**config.trainer, "precision": "32-true"},
+    )
+
+
+def tiny() -> FitConfig:
+    """Return settings that only show that the bench works."""
+    config = small()
+    return replace(
+        config,
+        data=replace(config.data, patch=(32, 32), batch_size=2, workers=0),
+        net=replace(config.net, widths=(4, 8)),
+    )
+
+
+SETTINGS: dict[str, Callable[[], FitConfig]] = {"nuclei": nuclei, "small": small, "tiny": tiny}
+
+
+def _row(
+    name: str, turns: dict[str, list[Turn]], rate: Callable[[Turn], float], target: float | None
+) -> Row:
+    ours, bare = [rate(t) for t in turns["fit"]], [rate(t) for t in turns["bare"]]
+    ratios = tuple(a / b for a, b in zip(ours, bare, strict=True))
+    return Row(
+        name=name,
+        ours=statistics.median(ours),
+        reference=statistics.median(bare),
+        unit="steps/s",
+        ratios=ratios,
+        ratio=statistics.median(ratios),
+        target=target,
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fit_overhead",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--setting", choices=SETTINGS, default="nuclei", help="net, patch and batch (nuclei)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each side (5)")
+    parser.add_argument("--steps", type=int, default=12, help="steps of one epoch (12)")
+    parser.add_argument("--epochs", type=int, default=2, help="counted epochs of a turn (2)")
+    parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write it."""
+    parser = build_parser()
+    asked = parser.parse_args(arguments)
+    if asked.repeats < 1 or asked.steps < 2 or asked.epochs < 1:
+        parser.error("--repeats and --epochs must be >= 1, --steps >= 2")
+    record = measure(asked.setting, repeats=asked.repeats, steps=asked.steps, epochs=asked.epochs)
+    print("\n".join(["", *table_lines(record.rows)]))
+    for name, held in record.checks.items():
+        print(f"{name}: {'yes' if held else 'NO'}")
+    if asked.out is not None:
+        write_record(record, asked.out)
+        print(f"written to {asked.out}")
+    return 0 if all(record.checks.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
