@@ -1,5 +1,6 @@
 """What a net costs: parameters, multiply-accumulates, and widths that meet a parameter count."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -65,9 +66,9 @@ def match_parameters(
     """
 
     def scaled(factor: float) -> tuple[int, ...]:
-        return tuple(
-            max(multiple_of, round(width * factor / multiple_of) * multiple_of) for width in widths
-        )
+        # Halves go up, all of them: round() sends them to even, which made two widths part ways.
+        steps = (math.floor(width * factor / multiple_of + 0.5) for width in widths)
+        return tuple(max(1, step) * multiple_of for step in steps)
 
     low, high = SMALLEST_FACTOR, LARGEST_FACTOR
     if not count(scaled(low)) <= target <= count(scaled(high)):
