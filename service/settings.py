@@ -70,7 +70,10 @@ class Settings(BaseSettings):
         examples=[400],
     )
     max_batch: int = Field(
-        default=8, ge=1, description="most images of equal size in one run", examples=[16]
+        default=8,
+        ge=1,
+        description="most images of equal size in one run; on the CPU small ones only",
+        examples=[16],
     )
     queue_size: int = Field(
         default=128,

@@ -15,8 +15,9 @@ def take_batch(waiting: deque[Job], *, max_images: int, max_pixels: int) -> list
     Args:
         waiting: jobs, oldest first; what is taken or dropped is removed.
         max_images: most images in one batch.
-        max_pixels: most pixels in one batch. It is the model's whole-image limit, so a batch
-            needs no more memory than one image may; an image past it (tiled) goes alone.
+        max_pixels: most pixels in one batch; a larger image goes alone. It is at most the
+            model's whole-image limit, so a batch needs no more memory than one image may, and
+            no image that is to be tiled gets into one.
 
     Returns:
         Jobs, oldest first; none where no live job waits.

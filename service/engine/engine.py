@@ -6,11 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
+from contract.session import CPU_PROVIDER
 from service.engine.budget import PixelBudget
+from service.engine.run import SegmentationModel
 from service.engine.scheduler import Scheduler
 from service.metrics import Metrics
 from service.repository.repository import Repository, ServedModel
 from service.settings import Settings
+
+# What one run of a U-Net keeps in a CPU's caches. A 2 M-parameter one took, per image alone and in
+# a batch of 8, 2.3 and 1.5 ms at 48 x 48, equal times at 160 x 160, 65 and 86 ms at 256 x 256.
+CPU_BATCH_PIXELS = 256 * 256
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +36,7 @@ class Engine:
             served.key: Scheduler(
                 served.model,
                 max_batch=settings.max_batch,
+                max_batch_pixels=batch_pixels(served.model),
                 queue_size=settings.queue_size,
                 observe_batch=metrics.batch_observer(served.name),
             )
@@ -55,3 +62,14 @@ class Engine:
         """Run decoding or encoding in one of the threads for it."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._codecs, partial(work, *args, **kwargs))
+
+
+def batch_pixels(model: SegmentationModel) -> int:
+    """Return the most pixels in one batch: never more than the model takes as one image.
+
+    A batch keeps a GPU busy. On the CPU one image does that already, and a batch of larger ones
+    only falls out of the caches.
+    """
+    if model.provider == CPU_PROVIDER:
+        return min(CPU_BATCH_PIXELS, model.spec.whole_image_max_pixels)
+    return model.spec.whole_image_max_pixels

@@ -34,11 +34,13 @@ class Scheduler:
         model: SegmentationModel,
         *,
         max_batch: int,
+        max_batch_pixels: int,
         queue_size: int,
         observe_batch: ObserveBatch = lambda _: None,
     ) -> None:
         self._model = model
         self._max_batch = max_batch
+        self._max_batch_pixels = max_batch_pixels
         self._queue_size = queue_size
         self._observe_batch = observe_batch
         self._under_way = 0
@@ -108,23 +110,29 @@ class Scheduler:
         return segmentation
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            batch = await self._queue.next_batch(self._take)
-            self._observe_batch(len(batch))
-            started_s = monotonic()
-            try:
-                outcomes = await loop.run_in_executor(self._thread, run_batch, self._model, batch)
-            finally:
-                for job in batch:
-                    job.lease.let_go()
-            _hand_out(batch, outcomes, started_s=started_s, finished_s=monotonic())
+            # In a function of its own, because its variables would hold the last batch's images
+            # for as long as the service is idle.
+            await self._work_off_one_batch()
+
+    async def _work_off_one_batch(self) -> None:
+        batch = await self._queue.next_batch(self._take)
+        self._observe_batch(len(batch))
+        started_s = monotonic()
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(
+                self._thread, run_batch, self._model, batch
+            )
+        finally:
+            for job in batch:
+                job.lease.let_go()
+        _hand_out(batch, outcomes, started_s=started_s, finished_s=monotonic())
 
     def _take(self, waiting: deque[Job]) -> list[Job]:
         return take_batch(
             waiting,
             max_images=self._max_batch,
-            max_pixels=self._model.spec.whole_image_max_pixels,
+            max_pixels=self._max_batch_pixels,
         )
 
 

@@ -162,5 +162,6 @@ async def _answer(
             trace=trace,
         )
         answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity)
+        del image  # its float32 copy has four times the image's bytes
         with trace.stage("encode"):
             return await engine.in_codec_thread(encode, answer, answer_format)

@@ -42,7 +42,10 @@ def test_what_waits_runs_together_by_size_and_is_bit_identical(
     encode_png: Any,
 ) -> None:
     images = [make_pixels(*size, seed=n) for n, size in enumerate(SIZES)]
-    with serve_in_thread([("gated", gated_model)]) as address, ThreadPoolExecutor(9) as threads:
+    with (
+        serve_in_thread([("gated", gated_model)], max_batch=8) as address,
+        ThreadPoolExecutor(9) as threads,
+    ):
         # The first holds the worker, so that all others wait when it is let go.
         first = threads.submit(_post, address, encode_png(make_pixels(2, 2)))
         assert gated_model.entered.acquire(timeout=30)
@@ -65,7 +68,10 @@ def test_different_outputs_do_not_share_a_batch(
     serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
 ) -> None:
     image = encode_png(make_pixels(20, 20))
-    with serve_in_thread([("gated", gated_model)]) as address, ThreadPoolExecutor(5) as threads:
+    with (
+        serve_in_thread([("gated", gated_model)], max_batch=8) as address,
+        ThreadPoolExecutor(5) as threads,
+    ):
         first = threads.submit(_post, address, encode_png(make_pixels(2, 2)))
         assert gated_model.entered.acquire(timeout=30)
         formats = ("npz", "png", "npz", "json")

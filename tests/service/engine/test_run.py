@@ -9,6 +9,7 @@ import numpy as np
 from contract.errors import RequestInvalid
 from contract.model import Model, Segmentation
 from service.engine.budget import PixelBudget
+from service.engine.engine import batch_pixels
 from service.engine.queue import Job
 from service.engine.run import run_batch
 
@@ -31,6 +32,24 @@ class FailsOnBlack:
         if (image_chw == 0).all():
             raise RequestInvalid("a black image")
         return self._model.segment(image_chw, **options)
+
+
+class OnGpu:
+    """What the bound on batches looks at, of a model on a GPU."""
+
+    provider = "CUDAExecutionProvider"
+
+    def __init__(self, model: Model) -> None:
+        self.spec = model.spec
+
+
+def test_large_images_are_batched_on_a_gpu_only(models: Path) -> None:
+    model = Model.open(models / "grey" / "1" / "model.onnx", device="cpu", threads=1)
+    limit = model.spec.whole_image_max_pixels
+    assert batch_pixels(OnGpu(model)) == limit
+    assert batch_pixels(model) == 256 * 256 < limit
+    tiled = Model.open(models / "tiled" / "1" / "model.onnx", device="cpu", threads=1)
+    assert batch_pixels(tiled) == tiled.spec.whole_image_max_pixels < 256 * 256
 
 
 def test_a_failing_batch_is_run_image_by_image(models: Path, make_pixels: Any) -> None:
