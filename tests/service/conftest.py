@@ -236,6 +236,12 @@ class GatedModel:
 
 
 @pytest.fixture
+def shut_gate() -> Callable[[Model], GatedModel]:
+    """Put a model behind a gate that is shut."""
+    return GatedModel
+
+
+@pytest.fixture
 def gated_model(models: Path) -> GatedModel:
     """The model ``grey`` behind a gate that is shut."""
     path = models / "grey" / "1" / "model.onnx"

@@ -3,10 +3,15 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pytest
+
+from contract.model import Model
+from imaging.decode import read_image
 
 SIZES = [(33, 47), (33, 47), (64, 31), (33, 47), (64, 31), (7, 5), (1, 1), (33, 47)]
 
@@ -83,11 +88,53 @@ def test_different_outputs_do_not_share_a_batch(
     assert sorted(gated_model.sizes_run[1:]) == [(2, 1, 20, 20), (2, 1, 20, 20)]
 
 
-def _wait_until_waiting(address: str, count: int) -> None:
-    line = f'longskip_queue_depth{{model="gated",version="1"}} {count}.0'
+def _wait_until_waiting(address: str, count: int, *, model: str = "gated") -> None:
+    line = f'longskip_queue_depth{{model="{model}",version="1"}} '
     pause = threading.Event()
     for _ in range(600):
-        if line in httpx.get(f"{address}/metrics").text:
+        depths = httpx.get(f"{address}/metrics").text.partition(line)[2].split()
+        if depths and float(depths[0]) >= count:
             return
         pause.wait(0.05)
     raise TimeoutError(f"{count} requests never waited at the same time")
+
+
+@pytest.mark.slow
+def test_the_shipped_nets_answer_the_same_bits_alone_and_batched(
+    serve_in_thread: Any, shut_gate: Any, repository_root: Path, encode_png: Any
+) -> None:
+    """A real U-Net, whose sums could depend on the batch, on real images of mixed odd sizes."""
+    samples = sorted((repository_root / "docs" / "samples").glob("*.png"))
+    picture = read_image(samples[0]).pixels_hwc[:, :, :3]
+    crops = [(33, 47), (33, 47), (48, 48), (33, 47), (61, 29), (48, 48), (7, 5), (1, 1), (101, 96)]
+    images = [
+        np.ascontiguousarray(picture[n : n + height, 3 * n : 3 * n + width])
+        for n, (height, width) in enumerate(crops)
+    ]
+    names = ("nuclei", "nuclei-noskip")
+    opened = {
+        name: Model.open(repository_root / "models" / name / "1" / "model.onnx", device="cpu")
+        for name in names
+    }
+    gated = {name: shut_gate(model) for name, model in opened.items()}
+    with serve_in_thread(list(gated.items())) as address, ThreadPoolExecutor(18) as threads:
+
+        def post(name: str, pixels: Any) -> bytes:
+            url = f"{address}/v1/models/{name}/segment?format=npz"
+            return httpx.post(url, content=encode_png(pixels), timeout=60).content
+
+        for name, model in gated.items():
+            waiting = [threads.submit(post, name, images[0])]
+            assert model.entered.acquire(timeout=30)
+            waiting += [threads.submit(post, name, pixels) for pixels in images[1:]]
+            _wait_until_waiting(address, len(images) - 1, model=name)
+            model.gate.set()
+            for pixels, answer in zip(images, waiting, strict=True):
+                archive = np.load(io.BytesIO(answer.result()))
+                image_nchw = pixels.transpose(2, 0, 1)[None].astype(np.float32)
+                labels, probabilities = opened[name].session.run(
+                    ["labels", "probabilities"], {"image": image_nchw}
+                )
+                np.testing.assert_array_equal(archive["labels"], labels[0])
+                np.testing.assert_array_equal(archive["probabilities"], probabilities[0])
+            assert max(shape[0] for shape in model.sizes_run) >= 2
