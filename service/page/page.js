@@ -16,9 +16,19 @@ function say(text) {
 
 // ---- image -------------------------------------------------------------------------------------
 
-function useImage(blob, name) {
-  page.image = blob;
+// The bytes are taken in at once: a file may change or vanish before a second model is picked.
+async function useImage(blob, name) {
   byId("drop-title").textContent = name;
+  say("Working …");
+  try {
+    page.image = new Blob([await blob.arrayBuffer()]);
+  } catch {
+    page.image = null;
+    page.running.abort();
+    byId("answer").hidden = true;
+    say("This file cannot be read.");
+    return;
+  }
   run();
 }
 

@@ -1,5 +1,6 @@
 """What happens when there is more to do than can be done: nobody else is harmed."""
 
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -143,3 +144,20 @@ def test_live_answers_while_a_real_image_decodes_runs_and_encodes(
             lives_before_heavy += not heavy.done()
         assert heavy.result().status_code == 200
     assert lives_before_heavy >= 10
+
+
+def test_a_body_that_never_ends_is_408_and_holds_no_place(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    gated_model.gate.set()
+    served = [("gated", gated_model)]
+    with serve_in_thread(served, deadline_s=1.0, queue_size=1) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as slow:
+            head = f"POST {URL} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n\r\nabc"
+            slow.sendall(head.encode())
+            image = encode_png(make_pixels(5, 5))
+            assert httpx.post(address + URL, content=image, timeout=60).status_code == 200
+            answer = slow.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"urn:longskip:problem:body-too-slow" in answer

@@ -165,3 +165,13 @@ def test_page_files_are_only_those_listed(client: httpx.Client) -> None:
     for name in ("routes.py", "__init__.py", "..%2fapp.py", "%2e%2e/app.py", "index.html"):
         assert client.get(f"/page/{name}").status_code == 404
     assert client.get("/page/samples/..%2f..%2fREADME.md").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_file_that_vanished_is_not_called_a_fault_of_the_service(
+    page: Any, tmp_path: Path
+) -> None:
+    page.choose_file("#file", tmp_path / "nowhere.png")
+    page.wait_for(DONE)
+    assert "cannot be read" in page.evaluate("document.querySelector('#status').textContent")
+    assert page.evaluate("document.querySelector('#answer').hidden")
