@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from training.nets.config import NetConfig
 from training.nets.net import SegmentationNet
-from training.nets.smp_architectures import SMP_ARCHITECTURES, SmpNet, architecture_refusal
-from training.nets.smp_encoder import encoder_refusal
+from training.nets.smp_architectures import SMP_ARCHITECTURES, SmpNet
 from training.nets.smp_unet import SmpUNet
 from training.nets.unet import build_unet
 
@@ -43,11 +42,8 @@ def export_refusal(config: NetConfig) -> str | None:
         ValueError: the architecture is not known.
     """
     _refuse_unknown(config)
-    if config.architecture == "unet":
-        return None
-    if config.architecture == "smp-unet":
-        return encoder_refusal(config.encoder)
-    return architecture_refusal(config)
+    facts = SMP_ARCHITECTURES.get(config.architecture)
+    return None if facts is None else facts.export_refusal
 
 
 def _refuse_unknown(config: NetConfig) -> None:

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from contract.errors import LongskipError
 from training.nets.config import NetConfig
 
-# Encoders of convolutions alone. Others have squeeze-and-excitation or attention, whose averages
-# run over the whole image; an encoder that is not named here counts as one of those.
-LOCAL_ENCODERS = (
+# Beginnings of the names of encoders made of convolutions alone. Others have squeeze-and-excitation,
+# attention or norms whose averages run over the whole image; what is not named here counts as such.
+LOCAL_FAMILIES = (
     "resnet",
     "resnext",
     "vgg",
@@ -23,29 +23,20 @@ LOCAL_ENCODERS = (
     "dpn",
     "xception",
     "mobilenet_v2",
-    "tu-resnet",
     "tu-convnext_",
-    "tu-regnetx",
+    "tu-regnetx_",
 )
+# By their whole names, because timm's resnetrs50, resnetv2_50 and resnet50_gn are none of these.
+LOCAL_ENCODERS = ("tu-resnet18", "tu-resnet34", "tu-resnet50", "tu-resnet101", "tu-resnet152")
 
 DEEPEST = 5
 PROBE_SIZE_HW = (64, 64)
 
-# Beginnings of names whose export was tried and fails or is wrong.
-ENCODER_REFUSALS: dict[str, str] = {}
-
 
 def is_local(encoder: str) -> bool:
     """Return whether one pixel's features see a bounded part of the image only."""
-    return encoder.startswith(LOCAL_ENCODERS)
-
-
-def encoder_refusal(encoder: str) -> str | None:
-    """Return why nets with this encoder are not exported, or None."""
-    for beginning, reason in ENCODER_REFUSALS.items():
-        if encoder.startswith(beginning):
-            return reason
-    return None
+    name_without_tag = encoder.split(".")[0]
+    return name_without_tag in LOCAL_ENCODERS or encoder.startswith(LOCAL_FAMILIES)
 
 
 def weights_argument(config: NetConfig) -> str | bool | None:

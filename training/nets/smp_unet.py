@@ -24,7 +24,7 @@ from training.nets.config import NetConfig
 from training.nets.cost import match_parameters, parameter_count
 from training.nets.net import SegmentationNet
 from training.nets.skips import SKIPS
-from training.nets.smp_encoder import build_encoder, encoder_refusal, is_local
+from training.nets.smp_encoder import build_encoder, is_local
 
 
 class DialDecoder(nn.Module):
@@ -94,7 +94,7 @@ class SmpUNet(SegmentationNet):
         self.divisor = 2**depth
         self.least_side = self.divisor
         self.tileable = is_local(config.encoder)
-        self.export_refusal = encoder_refusal(config.encoder)
+        self.export_refusal = None
         self.decoder = _decoder(config, across, self.widths, self.long_skips)
         self.head = SegmentationHead(self.widths[0], classes)
         initialize_head(self.head)

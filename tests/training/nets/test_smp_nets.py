@@ -16,6 +16,7 @@ from training.nets.build import build_net
 from training.nets.config import NetConfig
 from training.nets.cost import parameter_count
 from training.nets.net import SegmentationNet
+from training.nets.smp_encoder import is_local
 
 Build = Callable[[NetConfig], SegmentationNet]
 Image = Callable[..., Tensor]
@@ -96,6 +97,24 @@ def test_what_smp_cannot_build_is_refused_in_our_words(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         build(config)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "local"),
+    [
+        ("resnet34", True),
+        ("tu-resnet18.a1_in1k", True),
+        ("tu-convnext_tiny", True),
+        ("tu-resnetrs50", False),  # squeeze-and-excitation
+        ("tu-resnet50_gn", False),  # group norm
+        ("tu-convnextv2_tiny", False),  # global response norm
+        ("efficientnet-b0", False),
+        ("se_resnet50", False),
+        ("an-encoder-nobody-knows", False),
+    ],
+)
+def test_only_encoders_known_to_be_local_are_called_so(encoder: str, local: bool) -> None:
+    assert is_local(encoder) == local
 
 
 @pytest.fixture
