@@ -72,9 +72,9 @@ def find_engine() -> Engine:
         NoEngine: there is none.
     """
     client = find_client(os.environ.get("PATH", ""))
-    answer = subprocess.run([client, "info"], capture_output=True, text=True)
+    answer = subprocess.run([client, "ps"], capture_output=True, text=True)
     if answer.returncode != 0:
-        lines = answer.stderr.strip().splitlines() or ["docker info failed"]
+        lines = answer.stderr.strip().splitlines() or ["docker ps failed"]
         raise NoEngine(
             f"no engine answers {client}: {lines[-1]} Start Docker, or as root on Linux: "
             "docker/local-engine.sh make docker-test"

@@ -1,4 +1,4 @@
-# Offline training jobs: everything of requirements.lock, some 7 GB, on a GPU or without one.
+# Offline training jobs: everything of requirements.lock (7.2 GB), on a GPU or without one.
 #   docker build -f docker/training.Dockerfile -t longskip-training .
 #   docker run --rm --network none --shm-size 2g --user $(id -u):$(id -g) \
 #     -v $PWD/data:/work/data:ro -v $PWD/runs:/work/runs longskip-training fit --data.root data --out runs/a

@@ -20,6 +20,7 @@ from pathlib import Path
 from composed import Composed, NotHealthy
 from engine import Engine, NoEngine, find_engine
 
+from contract.errors import LongskipError
 from contract.model import Model
 from contract.repository import find_model
 from imaging.channels import match_channels, to_chw_float32
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_stop(service)
         left = service.leftovers()
         expect(not left, f"left behind: {', '.join(left) or 'nothing'}")
-    except (CheckFailed, NotHealthy) as failure:
+    except (CheckFailed, NotHealthy, LongskipError) as failure:
         print(f"docker-test FAILED: {failure}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
