@@ -60,7 +60,9 @@ def net_config(fields: dict[str, Any]) -> NetConfig:
 
     Downloaded encoder weights are not asked for again: the checkpoint brings its own.
     """
-    tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    tuples: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()
+    }
     return NetConfig(**{**tuples, "encoder_weights": None})
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
@@ -46,8 +47,46 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="YAML file of settings")
     for name, group in GROUPS.items():
         parser.add_class_arguments(group, name)
-    parser.add_class_arguments(L.Trainer, "trainer", skip={"default_root_dir"}, instantiate=False)
-    parser.add_class_arguments(FitConfig, None, skip={*GROUPS, "trainer"}, instantiate=False)
+    parser.add_class_arguments(
+        L.Trainer,
+        "trainer",
+        skip={"default_root_dir", "use_distributed_sampler"},
+        instantiate=False,
+    )
+    parser.add_argument(
+        "--normalising",
+        type=Literal["image", "fixed"],
+        default="image",
+        help="each channel by the image's own mean and std, or by those of the training images "
+        "(where absolute intensities carry meaning)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the weights; data.seed is that of split, order and augmentation",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="run directory; by default runs/<data set>-<skips>-<number>",
+    )
+    parser.add_argument(
+        "--init-from",
+        type=Path | None,
+        default=None,
+        help="checkpoint whose fitting weights are the start",
+    )
+    parser.add_argument(
+        "--resume", type=Path | None, default=None, help="run directory to go on with"
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=float | None,
+        default=None,
+        help="stop after this time; the best checkpoint so far is kept",
+    )
     parser.set_defaults(
         {
             "trainer.max_epochs": 50,
@@ -83,7 +122,7 @@ def _settings_of_run(parser: ArgumentParser, root: Path) -> Namespace:
 
 def _config(parser: ArgumentParser, settings: Namespace) -> FitConfig:
     """Return the typed settings; groups and Lightning's own classes are instantiated."""
-    built = parser.instantiate_classes(settings)
+    built = parser.instantiate(settings)
     fields = {name: built[name] for name in GROUPS}
     plain = {
         name: getattr(built, name)

@@ -24,7 +24,7 @@ class FitConfig:
         trainer: options of ``lightning.Trainer`` by their own names.
         normalising: ``image``: per channel with the image's own mean and std; ``fixed``: with
             those of the training images (where absolute intensities carry meaning, as HU do).
-        seed: of weights, order and augmentation.
+        seed: of the weights; ``data.seed`` is that of split, order and augmentation.
         out: run directory; by default ``runs/<data set>-<skips>-<number>``.
         init_from: checkpoint whose fitting weights are the start.
         resume: run directory to go on with; its own config is used.

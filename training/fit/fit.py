@@ -4,7 +4,6 @@ import csv
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -165,14 +164,17 @@ def build_trainer(
 
 def default_loggers(run: RunDirectory) -> list[Logger]:
     """TensorBoard events and metrics.csv, both in ``logs/``."""
-    place = {"save_dir": run.root, "name": "logs", "version": ""}
-    return [TensorBoardLogger(**place, default_hp_metric=False), CSVLogger(**place)]
+    return [
+        TensorBoardLogger(run.root, name="logs", version="", default_hp_metric=False),
+        CSVLogger(run.root, name="logs", version=""),
+    ]
 
 
 def quieten() -> None:
     """Silence what Lightning says at every start and nobody can act on."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
+        ".*LeafSpec.*is deprecated.*",
         ".*does not have many workers.*",
         ".*number of training batches .* is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
@@ -190,8 +192,3 @@ def _open_run(config: FitConfig, data: SegmentationData) -> RunDirectory:
     label = skips if isinstance(skips, str) else "-".join(skips)
     name = f"{Path(config.data.root).resolve().name}-{label.replace(',', '-')}"
     return create_run_directory(config.out, name=name)
-
-
-def resumed(config: FitConfig, earlier: FitConfig) -> FitConfig:
-    """Return the earlier run's settings, to go on in its directory."""
-    return replace(earlier, resume=config.resume, out=None, init_from=None)

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -196,7 +196,7 @@ def _compare(
             n_classes=len(draft.spec.classes),
             ignore=IGNORE,
         )
-        own.append(ScoredCase(case.case, *image.shape[1:], False, tuple(scores), labels))
+        own.append(replace(case, scores=tuple(scores), labels=labels))
     whole = [case for case in scored if not case.tiled]
     checkpoint_dice, file_dice = mean_dice(draft, own), mean_dice(draft, whole)
     if abs(checkpoint_dice - file_dice) > MAX_DICE_DIFFERENCE:

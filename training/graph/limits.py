@@ -28,7 +28,8 @@ def activation_bytes_per_pixel(graph: ModelGraph, *, channels: int) -> float:
     """
     side = max(graph.pad.least * 2, 64)
     working = graph.resample is None
-    largest, held = 0, {}
+    largest = 0
+    held: dict[tuple[int, ...], int] = {}
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal largest

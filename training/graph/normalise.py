@@ -21,6 +21,7 @@ class Normalise(nn.Module):
     def __init__(self, normalising: Normalising) -> None:
         super().__init__()
         self.kind = normalising.kind
+        self.fixed: Tensor
         if normalising.mean is not None and normalising.std is not None:
             fixed = torch.tensor([normalising.mean, normalising.std], dtype=torch.float32).T
             self.register_buffer("fixed", fixed.contiguous()[None], persistent=False)

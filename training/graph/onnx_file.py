@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from contract.spec import METADATA_KEY, ModelSpec
 from training.graph.assemble import ModelGraph
+from training.graph.norms import spell_out_norms
 
 # Traced at a size that no divisor divides and that leaves more than one voxel at the bottleneck,
 # so that nothing about it is mistaken for a constant.
@@ -39,7 +40,7 @@ def trace(graph: ModelGraph, *, channels: int) -> onnx.ModelProto:
         names.append("statistics")
     with _quiet():
         program = torch.onnx.export(
-            graph.eval(),
+            spell_out_norms(graph).eval(),
             arguments,
             dynamo=True,
             external_data=False,
@@ -66,7 +67,8 @@ def with_spec(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
     helper.set_model_props(carrying, {METADATA_KEY: spec.to_metadata()})
     carrying.producer_name, carrying.producer_version = "longskip", spec.code_version
     onnx.checker.check_model(carrying)
-    return carrying.SerializeToString(deterministic=True)
+    serialised: bytes = carrying.SerializeToString(deterministic=True)
+    return serialised
 
 
 def _name_dims(model: onnx.ModelProto, *, multilabel: bool) -> None:

@@ -4,6 +4,8 @@ A U-Net with skips fails at a size that its divisor does not divide; one without
 returns a smaller mask. With this stage neither can happen.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -31,7 +33,8 @@ class Pad(nn.Module):
 
     def _padded(self, side: int) -> int:
         multiple = (side + self.divisor - 1) // self.divisor * self.divisor
-        return torch.sym_max(multiple, self.least)
+        # max() would decide while tracing, for the traced size alone.
+        return cast(int, torch.sym_max(multiple, self.least))
 
     @staticmethod
     def crop(logits: Float[Tensor, "b k ph pw"], size: tuple[int, int]) -> Float[Tensor, "b k h w"]:

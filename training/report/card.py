@@ -4,7 +4,6 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -12,19 +11,13 @@ from contract.golden import golden_input
 from contract.model import Model
 from contract.spec import MetricSummary, ModelSpec
 from training.data.split import Split
+from training.graph.prove import Proof
 
 LATENCY_SIZES = ((256, 256), (512, 512))
 LATENCY_RUNS = 7
 
 
-class ProofFigures(Protocol):
-    """What the card says of the export's proof."""
-
-    cases: int
-    max_probability_error: float
-
-
-def write_card(path: Path, model: Model, *, split: Split | None, proof: ProofFigures) -> None:
+def write_card(path: Path, model: Model, *, split: Split | None, proof: Proof) -> None:
     """Write the card of ``model`` as Markdown to ``path``."""
     spec = model.spec
     sections = [

@@ -64,7 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     other = (
         None if settings.against is None else Model.open(settings.against, device=settings.device)
     )
-    dataset = open_folder(settings.data.root, settings.data.spec)
+    dataset = open_folder(
+        settings.data.root, settings.data.spec, class_names=model.spec.class_names
+    )
     stems = _stems(dataset, settings.split, settings.part)
     seen = trained_on(model, dataset, stems)
     if seen:

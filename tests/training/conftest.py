@@ -1,0 +1,46 @@
+"""One small data set and one small run that the slow tests of training share."""
+
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import main
+
+FIT = (
+    "--net.widths=[6,10,14]",
+    "--data.patch=[64,64]",
+    "--data.batch_size=4",
+    "--data.workers=0",
+    "--trainer.max_epochs=3",
+    "--optimiser.lr=0.01",
+)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 20 small phantoms."""
+    out = tmp_path_factory.mktemp("phantoms") / "data"
+    assert main(["phantoms", "--out", str(out), "--count", "20", "--size", "80", "97"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_fit() -> tuple[str, ...]:
+    """Return settings of a training that takes seconds."""
+    return FIT
+
+
+@pytest.fixture(scope="session")
+def run_folder(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run directory of one small training."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["fit", f"--data.root={phantoms}", f"--out={out}", *FIT]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def exported_model(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the model file of that run, in a repository of its own."""
+    to = tmp_path_factory.mktemp("repository")
+    assert main(["export", str(run_folder), "--name", "cells", "--to", str(to)]) == 0
+    return to / "cells" / "1" / "model.onnx"
