@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from contract.errors import LongskipError
 from training.nets.config import NetConfig
 
-# Beginnings of the names of encoders made of convolutions alone. Others have squeeze-and-excitation,
-# attention or norms whose averages run over the whole image; what is not named here counts as such.
+# Beginnings of names of encoders made of convolutions alone. Others have squeeze-and-excitation,
+# attention or norms whose averages run over the whole image; what is not named here counts so.
 LOCAL_FAMILIES = (
     "resnet",
     "resnext",
