@@ -54,7 +54,7 @@ def test_in_a_dense_body_each_convolution_sees_all_before_it() -> None:
     assert [conv.in_channels for conv in convolutions(body, kernel=1)] == [14]
 
 
-def test_the_gradient_passes_70_sigmoid_convolutions_only_with_short_skips(build: Build) -> None:
+def test_the_gradient_passes_70_tanh_convolutions_only_with_short_skips(build: Build) -> None:
     """Direction of the study's table; the numbers depend on the widths."""
 
     def ratio(block: str) -> float:
