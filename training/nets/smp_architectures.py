@@ -22,7 +22,7 @@ class SmpFacts:
 
     Attributes:
         is_local: False where it pools or attends over the whole image.
-        export_refusal: why it is not exported, or None. Each was tried with a ResNet-18 at six sizes
+        export_refusal: why it is not exported, or None. Each was tried with a ResNet-18 at 6 sizes
             that were not traced, and 20 encoders under smp's U-Net likewise: only the two below
             were wrong. Every export is proved again all the same.
         least_strides: smallest side that it takes, in output strides of the encoder.
