@@ -15,7 +15,10 @@
     ├── DeviceUnavailable              a GPU was asked for and is not there
     ├── ModelNotFound                  no such model or version in the repository
     ├── RequestInvalid                 a request whose options do not fit
-    └── DataError                      a training data set that would break training
+    ├── DataError                      a training data set that would break training
+    └── …                              what only a service or a training has: service/errors.py,
+                                       training/fit/{checkpoint,run_directory}.py,
+                                       training/graph/prove.py, training/demo.py
 
 Each message says what came, what was expected and what to do. The service maps the tree to
 HTTP statuses in one place (``service/protocols/problems.py``).

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from contract.errors import LongskipError
+from contract.version import __version__
 from service.engine.engine import Engine
 from service.metrics import Metrics
 from service.page import routes as page_routes
@@ -22,7 +23,6 @@ from service.repository.repository import Repository
 from service.running import Running
 from service.settings import Settings
 from service.trace import SCOPE_KEY
-from service.version import VERSION
 
 
 def create_app(
@@ -54,7 +54,7 @@ def create_app(
         title=openapi.TITLE,
         summary=openapi.SUMMARY,
         description=openapi.DESCRIPTION,
-        version=VERSION,
+        version=__version__,
         lifespan=lifespan,
         middleware=_middleware(settings, metrics),
         # FastAPI's own pages load their scripts from a CDN.

@@ -69,7 +69,7 @@ class BuildThresholdModel(Protocol):
     ) -> Path: ...
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_threshold_model() -> BuildThresholdModel:
     """Build small model files that keep every promise of the contract, in milliseconds.
 

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from contract.version import __version__
 from service.errors import ModelNotReady
 from service.repository.repository import FailedModel, Repository
 from service.running import RequestTrace, RunningService
-from service.version import VERSION
 
 router = APIRouter(tags=["health"])
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 @router.get("/v2", summary="Name the server")
 def server_metadata() -> dict[str, Any]:
     """Return name and version; there are no protocol extensions yet."""
-    return {"name": "longskip", "version": VERSION, "extensions": []}
+    return {"name": "longskip", "version": __version__, "extensions": []}
 
 
 @router.get("/v2/health/live", summary="Is the process up?")

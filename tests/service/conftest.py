@@ -32,15 +32,6 @@ STOP_TIMEOUT_S = 20.0
 
 
 @pytest.fixture(scope="session")
-def build_threshold_model(
-    pytestconfig: pytest.Config, repository_root: Path
-) -> Callable[..., Path]:
-    """The same builder as in tests/conftest.py, for fixtures that live as long as the session."""
-    plugin: Any = pytestconfig.pluginmanager.get_plugin(str(repository_root / "tests/conftest.py"))
-    return plugin._write_threshold_model
-
-
-@pytest.fixture(scope="session")
 def models(
     tmp_path_factory: pytest.TempPathFactory, build_threshold_model: Callable[..., Path]
 ) -> Path:

@@ -13,23 +13,29 @@ class PlainProgress(Callback):
     def __init__(self) -> None:
         self.started_s = 0.0
         self.first_epoch = 0
+        self.validated = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock; a resumed run counts from its own first epoch."""
         self.started_s = time.monotonic()
         self.first_epoch = trainer.current_epoch
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch has a validation Dice of its own."""
+        self.validated = "val/dice" in trainer.callback_metrics
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the epoch, its loss and the last validation Dice."""
+        """Print the epoch, its loss and, where it was validated, its Dice."""
         metrics = trainer.callback_metrics
         done = trainer.current_epoch + 1 - self.first_epoch
         elapsed_s = time.monotonic() - self.started_s
         parts = [f"epoch {trainer.current_epoch + 1}"]
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             parts[0] += f"/{trainer.max_epochs}"
-        for key, text in (("train/loss_epoch", "loss"), ("val/dice", "val dice")):
-            if key in metrics:
-                parts.append(f"{text} {float(metrics[key]):.4f}")
+        parts.append(f"loss {float(metrics['train/loss_epoch']):.4f}")
+        if self.validated:
+            parts.append(f"val dice {float(metrics['val/dice']):.4f}")
+            self.validated = False
         parts.append(f"{elapsed_s:.0f} s")
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             left = trainer.max_epochs - trainer.current_epoch - 1
