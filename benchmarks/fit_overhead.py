@@ -23,8 +23,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from benchmarks.machine import busy_share
-from benchmarks.record import Record, Row, make_record, table_lines, warn_of_load, write_record
+from benchmarks.record import Record, Row, make_record, show_record, write_record
+from benchmarks.turns import take_rounds
 from training.data.datamodule import SegmentationData
 from training.data.fingerprint import fingerprint
 from training.data.folder import IGNORE, FolderDataset
@@ -116,7 +116,7 @@ class StepClock(L.Callback):
         self.ended_s[-1].append(time.perf_counter())
 
 
-def fit_turn(bench: Bench, number: int) -> Turn:
+def fit_turn(bench: Bench) -> Turn:
     """Train as `fit` does."""
     clock = StepClock()
     config = replace(bench.config, trainer={**bench.config.trainer, "callbacks": [clock]})
@@ -127,13 +127,14 @@ def fit_turn(bench: Bench, number: int) -> Turn:
         class_names=tuple(c.name for c in bench.description.classes),
         ignore=IGNORE,
     )
-    run = create_run_directory(bench.folder / f"run-{number}", name="bench")
-    trainer = build_trainer(config, run, bench.description, validates=False)
-    trainer.fit(module, datamodule=bench.data())
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        run = create_run_directory(Path(folder), name="bench")
+        trainer = build_trainer(config, run, bench.description, validates=False)
+        trainer.fit(module, datamodule=bench.data())
     return Turn(clock.ended_s, module.graph.state_dict())
 
 
-def bare_turn(bench: Bench, number: int) -> Turn:
+def bare_turn(bench: Bench) -> Turn:
     """Train with nothing around the net."""
     graph = copy.deepcopy(bench.graph).train()
     loss = bench.loss()
@@ -157,27 +158,26 @@ def bare_turn(bench: Bench, number: int) -> Turn:
     return Turn(ended_s, graph.state_dict())
 
 
-SIDES: dict[str, Callable[[Bench, int], Turn]] = {"fit": fit_turn, "bare": bare_turn}
+SIDES: dict[str, Callable[[Bench], Turn]] = {"fit": fit_turn, "bare": bare_turn}
 
 
-def take_turns(bench: Bench, *, repeats: int) -> dict[str, list[Turn]]:
-    """Run fit, bare, fit, bare, … and say what each turn gave."""
-    turns: dict[str, list[Turn]] = {side: [] for side in SIDES}
-    for repeat in range(repeats):
-        for side, run in SIDES.items():
-            said = io.StringIO()  # fit's own progress lines; its bar, in a terminal, stays
-            with contextlib.redirect_stdout(said):
-                turn = run(bench, repeat)
-            gc.collect()  # ends the loader's workers before the other side's turn
-            turns[side].append(turn)
-            print(
-                f"{repeat + 1}/{repeats}  {side:<5}{turn.steps_per_s():8.2f} steps/s",
-                flush=True,
-            )
+Turns = dict[str, Turn]
+"""One turn of each side."""
+
+
+def take_turns(bench: Bench) -> Turns:
+    """Run fit, then bare, and say what each gave."""
+    turns: Turns = {}
+    for side, run in SIDES.items():
+        said = io.StringIO()  # fit's own progress lines; its bar, in a terminal, stays
+        with contextlib.redirect_stdout(said):
+            turns[side] = run(bench)
+        gc.collect()  # ends the loader's workers before the other side's turn
+        print(f"  {side:<5}{turns[side].steps_per_s():8.2f} steps/s", flush=True)
     return turns
 
 
-def compare(turns: dict[str, list[Turn]]) -> list[Row]:
+def compare(turns: Sequence[Turns]) -> list[Row]:
     """Return the two comparisons."""
     return [
         _row("steps/s within epochs", turns, Turn.steps_per_s, TARGET),
@@ -190,29 +190,24 @@ def compare(turns: dict[str, list[Turn]]) -> list[Row]:
     ]
 
 
-def same_weights(turns: dict[str, list[Turn]]) -> bool:
+def same_weights(turns: Sequence[Turns]) -> bool:
     """Tell whether all turns of both sides ended at the same weights, bit for bit."""
-    first, *others = [turn.weights for side in turns.values() for turn in side]
+    first, *others = [turn.weights for sides in turns for turn in sides.values()]
     return all(torch.equal(first[name], other[name]) for other in others for name in first)
 
 
-def measure(setting: str, *, repeats: int, steps: int, epochs: int) -> Record:
-    """Make the data, take turns, and return what came out.
-
-    Args:
-        setting: a key of ``SETTINGS``.
-        repeats: turns of each side.
-        steps: of one epoch.
-        epochs: that count, in each turn.
-    """
-    busy = busy_share()
-    warn_of_load(busy)
+def measure(asked: argparse.Namespace) -> Record:
+    """Make the data, take turns, and return what came out."""
     with tempfile.TemporaryDirectory(prefix="longskip-bench-") as folder:
-        bench = prepare(setting, Path(folder), steps=steps, epochs=epochs + WARM_UP_EPOCHS)
-        turns = take_turns(bench, repeats=repeats)
+        epochs = asked.epochs + WARM_UP_EPOCHS
+        bench = prepare(asked.setting, Path(folder), steps=asked.steps, epochs=epochs)
+        rounds = take_rounds(
+            lambda: take_turns(bench), repeats=asked.repeats, patience=asked.patience
+        )
+    turns = [r.turn for r in rounds]
     data = bench.config.data
     return make_record(
-        f"fit against a bare loop, setting {setting}",
+        f"fit against a bare loop, setting {asked.setting}",
         settings={
             "widths": "-".join(map(str, bench.config.net.widths)),
             "patch": "x".join(map(str, data.patch or ())),
@@ -220,12 +215,12 @@ def measure(setting: str, *, repeats: int, steps: int, epochs: int) -> Record:
             "precision": str(bench.config.trainer["precision"]),
             "loader workers": data.workers,
             "torch threads": torch.get_num_threads(),
-            "counted steps per turn": steps * epochs,
+            "counted steps per turn": asked.steps * asked.epochs,
             "progress": "bar" if sys.stderr.isatty() else "lines",
         },
         rows=compare(turns),
         checks={"both sides end at the same weights, bit for bit": same_weights(turns)},
-        busy_before=busy,
+        others=max(r.others for r in rounds),
         packages=PACKAGES,
     )
 
@@ -282,9 +277,9 @@ SETTINGS: dict[str, Callable[[], FitConfig]] = {"nuclei": nuclei, "small": small
 
 
 def _row(
-    name: str, turns: dict[str, list[Turn]], rate: Callable[[Turn], float], target: float | None
+    name: str, turns: Sequence[Turns], rate: Callable[[Turn], float], target: float | None
 ) -> Row:
-    ours, bare = [rate(t) for t in turns["fit"]], [rate(t) for t in turns["bare"]]
+    ours, bare = [rate(t["fit"]) for t in turns], [rate(t["bare"]) for t in turns]
     ratios = tuple(a / b for a, b in zip(ours, bare, strict=True))
     return Row(
         name=name,
@@ -311,6 +306,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side (5)")
     parser.add_argument("--steps", type=int, default=12, help="steps of one epoch (12)")
     parser.add_argument("--epochs", type=int, default=2, help="counted epochs of a turn (2)")
+    parser.add_argument(
+        "--patience", type=int, default=5, help="disturbed rounds that are taken again (5)"
+    )
     parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
     return parser
 
@@ -321,10 +319,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.repeats < 1 or asked.steps < 2 or asked.epochs < 1:
         parser.error("--repeats and --epochs must be >= 1, --steps >= 2")
-    record = measure(asked.setting, repeats=asked.repeats, steps=asked.steps, epochs=asked.epochs)
-    print("\n".join(["", *table_lines(record.rows)]))
-    for name, held in record.checks.items():
-        print(f"{name}: {'yes' if held else 'NO'}")
+    record = measure(asked)
+    show_record(record)
     if asked.out is not None:
         write_record(record, asked.out)
         print(f"written to {asked.out}")

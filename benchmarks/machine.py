@@ -2,10 +2,10 @@
 
 import os
 import platform
-import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 from contract.session import usable_cores
 
@@ -19,7 +19,7 @@ CPU_FAMILIES = (
     ("BF16", "avx512_bf16"),
 )
 # Above this share of other load a ratio of two figures is worth little.
-BUSY_WARNING = 0.05
+DISTURBED_SHARE = 0.05
 
 
 def describe_machine() -> str:
@@ -44,14 +44,43 @@ def describe_versions(packages: Sequence[str]) -> dict[str, str]:
     return versions
 
 
-def busy_share(seconds: float = 2.0) -> float | None:
-    """Return the share of all cores' time that others use now; None where it cannot be read."""
-    before = _busy_and_all_ticks()
-    time.sleep(seconds)
-    after = _busy_and_all_ticks()
-    if before is None or after is None or after[1] <= before[1]:
-        return None
-    return (after[0] - before[0]) / (after[1] - before[1])
+class _Ticks(NamedTuple):
+    busy: int
+    all: int
+    own: float
+
+
+class OtherLoad:
+    """Tells how much of the cores' time others took since it was made.
+
+    Own time is that of this process, of its children that ended since, and of ``processes``.
+    """
+
+    def __init__(self, *processes: int) -> None:
+        self._processes = processes
+        self._before = self._ticks()
+
+    def share(self) -> float:
+        """Return others' share of all cores' time, 0 where the system does not tell."""
+        before, after = self._before, self._ticks()
+        if before is None or after is None or after.all <= before.all:
+            return 0.0
+        others = (after.busy - before.busy) - (after.own - before.own)
+        return max(0.0, others / (after.all - before.all))
+
+    def _ticks(self) -> _Ticks | None:
+        try:
+            first = Path("/proc/stat").read_text().splitlines()[0]
+            stats = [Path(f"/proc/{pid}/stat").read_text() for pid in self._processes]
+        except OSError:
+            return None
+        user, nice, system, idle, waiting, *rest = (int(ticks) for ticks in first.split()[1:9])
+        busy = user + nice + system + sum(rest)
+        # After the name, which may hold anything: fields 14 and 15 are user and system time.
+        fields = [stat.rpartition(")")[2].split() for stat in stats]
+        theirs = sum(int(field[11]) + int(field[12]) for field in fields)
+        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
+        return _Ticks(busy=busy, all=busy + idle + waiting, own=own + theirs)
 
 
 def _cpu_flags() -> set[str]:
@@ -60,18 +89,3 @@ def _cpu_flags() -> set[str]:
     except OSError:
         return set()
     return next((set(line.split()) for line in lines if line.startswith(("flags", "Feat"))), set())
-
-
-def _busy_and_all_ticks() -> tuple[int, int] | None:
-    try:
-        first = Path("/proc/stat").read_text().splitlines()[0]
-    except OSError:
-        return None
-    user, nice, system, idle, waiting, *rest = (int(ticks) for ticks in first.split()[1:9])
-    busy = user + nice + system + sum(rest)
-    return busy, busy + idle + waiting
-
-
-def lower_own_threads() -> None:
-    """Keep OpenMP's idle threads from spinning on cores that the other side needs."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.machine import BUSY_WARNING, describe_machine, describe_versions
+from benchmarks.machine import DISTURBED_SHARE, describe_machine, describe_versions
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of a bench."""
+    """One run of a bench.
+
+    Attributes:
+        bench: what was measured.
+        settings: with which it was.
+        rows: the comparisons.
+        checks: what both sides must have in common, and whether they had it.
+        others: the largest share of the cores that other work took in a round that counts.
+        machine: by class.
+        versions: by package.
+        date: UTC.
+    """
 
     bench: str
     settings: Mapping[str, str | int | float]
     rows: tuple[Row, ...]
     checks: Mapping[str, bool]
-    busy_before: float | None
+    others: float
     machine: str
     versions: Mapping[str, str]
     date: str
@@ -61,7 +72,7 @@ def make_record(
     settings: Mapping[str, str | int | float],
     rows: Sequence[Row],
     checks: Mapping[str, bool],
-    busy_before: float | None,
+    others: float,
     packages: Sequence[str],
 ) -> Record:
     """Return the record of a run that ended now, on this machine."""
@@ -70,7 +81,7 @@ def make_record(
         settings=dict(settings),
         rows=tuple(rows),
         checks=dict(checks),
-        busy_before=None if busy_before is None else round(busy_before, 3),
+        others=round(others, 3),
         machine=describe_machine(),
         versions=describe_versions(packages),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -91,12 +102,12 @@ def to_json(record: Record) -> str:
 
 def to_markdown(record: Record) -> str:
     """Return the record as one page of Markdown."""
-    busy = "unknown" if record.busy_before is None else f"{record.busy_before:.0%}"
     lines = [
         f"# {record.bench}",
         "",
         f"- date: {record.date}",
-        f"- machine: {record.machine}; other load before the start: {busy}",
+        f"- machine: {record.machine}",
+        f"- other work took at most {record.others:.0%} of the cores in a round",
         f"- versions: {', '.join(f'{name} {v}' for name, v in record.versions.items())}",
         f"- settings: {', '.join(f'{name} {value}' for name, value in record.settings.items())}",
         *(f"- {name}: {'yes' if held else 'NO'}" for name, held in record.checks.items()),
@@ -123,10 +134,10 @@ def table_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def warn_of_load(busy: float | None) -> None:
-    """Say so where something else is running."""
-    if busy is not None and busy > BUSY_WARNING:
-        print(
-            f"warning: other work uses {busy:.0%} of the cores; do not keep these figures",
-            flush=True,
-        )
+def show_record(record: Record) -> None:
+    """Print the table and what must be known beside it."""
+    print("\n".join(["", *table_lines(record.rows)]))
+    for name, held in record.checks.items():
+        print(f"{name}: {'yes' if held else 'NO'}")
+    if record.others > DISTURBED_SHARE:
+        print(f"other work took up to {record.others:.0%} of the cores: do not keep these figures")

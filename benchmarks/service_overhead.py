@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import busy_share
-from benchmarks.record import Record, Row, make_record, table_lines, warn_of_load, write_record
+from benchmarks.record import Record, Row, make_record, show_record, write_record
+from benchmarks.turns import take_rounds
 from contract.errors import LongskipError
 from contract.model import Model
 from contract.repository import find_model
@@ -37,11 +37,13 @@ from training.data.phantoms import draw_phantom
 
 EXAMPLES = """examples:
   python -m benchmarks.service_overhead
-  python -m benchmarks.service_overhead --models models --model nuclei --image image.png
+  python -m benchmarks.service_overhead --models models --model nuclei --phantom 512
   python -m benchmarks.service_overhead --out benchmarks/results/service_overhead.md
 """
 TARGET = 0.90
-CONCURRENCIES = (1, 8)
+RAW = 0
+CLIENTS = (1, 8)
+SAMPLE = Path("docs/samples/nuclei-1.png")
 PACKAGES = ("onnxruntime-gpu", "onnxruntime", "fastapi", "uvicorn", "numpy")
 WARM_UP_S = 1.0
 START_WITHIN_S = 120.0
@@ -65,8 +67,8 @@ class Window:
 
 
 @contextmanager
-def served(models: Path, device: str, log: Path) -> Iterator[str]:
-    """Start the service on a free port; yield its address; end it."""
+def served(models: Path, device: str, log: Path) -> Iterator[tuple[str, int]]:
+    """Start the service on a free port; yield its address and process id; end it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LONGSKIP_")}
     own = {"MODELS": str(models), "PORT": "0", "DEVICE": device}
     with log.open("wb") as stream:
@@ -77,7 +79,7 @@ def served(models: Path, device: str, log: Path) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        yield _address(process, log)
+        yield _address(process, log), process.pid
     finally:
         process.terminate()
         try:
@@ -103,10 +105,10 @@ def raw_window(model: Model, image_chw: NDArray[np.float32], seconds: float) -> 
     return Window(len(latencies_ms) / (ended_s - began_s), tuple(latencies_ms))
 
 
-def service_window(url: str, image: Path, *, concurrency: int, seconds: float) -> Window:
+def service_window(url: str, image: Path, *, clients: int, seconds: float) -> Window:
     """Let a load process post for a while."""
     command = [sys.executable, "-m", "benchmarks.load", "--url", url, "--image", str(image)]
-    command += ["--concurrency", str(concurrency), "--seconds", str(seconds)]
+    command += ["--concurrency", str(clients), "--seconds", str(seconds)]
     command += ["--warm-up", str(WARM_UP_S)]
     counted = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     if counted["failures"] or not counted["latencies_ms"]:
@@ -117,33 +119,34 @@ def service_window(url: str, image: Path, *, concurrency: int, seconds: float) -
     return Window(counted["answers_per_s"], tuple(counted["latencies_ms"]))
 
 
+Windows = dict[int, Window]
+"""One turn of each number of clients; ``RAW`` is the raw loop's."""
+
+
 def take_turns(
-    model: Model, image_chw: NDArray[np.float32], url: str, image: Path, asked: argparse.Namespace
-) -> dict[int, list[Window]]:
-    """Run raw loop, one client, eight clients, raw loop, …; 0 stands for the raw loop."""
-    windows: dict[int, list[Window]] = {0: [], **{c: [] for c in CONCURRENCIES}}
-    for repeat in range(asked.repeats):
-        for concurrency, taken in windows.items():
-            if concurrency == 0:
-                window = raw_window(model, image_chw, asked.seconds)
-            else:
-                window = service_window(url, image, concurrency=concurrency, seconds=asked.seconds)
-            taken.append(window)
-            name = f"c={concurrency}" if concurrency else "raw loop"
-            print(
-                f"{repeat + 1}/{asked.repeats}  {name:<9}{window.answers_per_s:8.2f} images/s"
-                f"   p50 {window.quantile_ms(0.5):.1f} ms",
-                flush=True,
-            )
+    model: Model, image_chw: NDArray[np.float32], url: str, image: Path, seconds: float
+) -> Windows:
+    """Run the raw loop, one client, eight clients, and say what each gave."""
+    windows: Windows = {}
+    for clients in (RAW, *CLIENTS):
+        if clients == RAW:
+            window = raw_window(model, image_chw, seconds)
+        else:
+            window = service_window(url, image, clients=clients, seconds=seconds)
+        windows[clients] = window
+        name = "raw loop" if clients == RAW else f"c={clients}"
+        print(
+            f"  {name:<9}{window.answers_per_s:8.2f} images/s   p50 "
+            f"{window.quantile_ms(0.5):.1f} ms",
+            flush=True,
+        )
     return windows
 
 
-def compare(windows: dict[int, list[Window]]) -> list[Row]:
+def compare(turns: Sequence[Windows]) -> list[Row]:
     """Return one row per number of clients, and the latency of a single client."""
-    raw = windows[0]
-    rows = [_throughput(windows[c], raw, concurrency=c) for c in CONCURRENCIES]
-    ours_ms = [window.quantile_ms(0.5) for window in windows[1]]
-    raw_ms = [window.quantile_ms(0.5) for window in raw]
+    ours_ms = [windows[1].quantile_ms(0.5) for windows in turns]
+    raw_ms = [windows[RAW].quantile_ms(0.5) for windows in turns]
     ratios = tuple(theirs / own for own, theirs in zip(ours_ms, raw_ms, strict=True))
     latency = Row(
         name="c=1, p50 latency (ratio: raw / ours)",
@@ -154,13 +157,15 @@ def compare(windows: dict[int, list[Window]]) -> list[Row]:
         ratio=statistics.median(ratios),
         target=None,
     )
-    return [*rows, latency]
+    return [*(_throughput(turns, clients) for clients in CLIENTS), latency]
 
 
-def _throughput(ours: list[Window], raw: list[Window], *, concurrency: int) -> Row:
+def _throughput(turns: Sequence[Windows], clients: int) -> Row:
+    ours = [windows[clients] for windows in turns]
+    raw = [windows[RAW] for windows in turns]
     ratios = tuple(w.answers_per_s / r.answers_per_s for w, r in zip(ours, raw, strict=True))
     return Row(
-        name=f"c={concurrency}, throughput",
+        name=f"c={clients}, throughput",
         ours=statistics.median(w.answers_per_s for w in ours),
         reference=statistics.median(r.answers_per_s for r in raw),
         unit="images/s",
@@ -177,15 +182,19 @@ def _throughput(ours: list[Window], raw: list[Window], *, concurrency: int) -> R
 def measure(asked: argparse.Namespace) -> Record:
     """Start the service, take turns, and return what came out."""
     with tempfile.TemporaryDirectory(prefix="longskip-bench-") as folder:
-        image = asked.image or _draw(Path(folder) / "image.png", asked.size)
+        image = _draw(Path(folder) / "image.png", asked.phantom) if asked.phantom else asked.image
         model = Model.open(find_model(asked.models, asked.model), device=asked.device)
         image_chw = _decoded(image, model.spec.channels)
-        busy = busy_share()
-        warn_of_load(busy)
-        with served(asked.models, asked.device, Path(folder) / "service.log") as address:
+        image_bytes = image.stat().st_size
+        with served(asked.models, asked.device, Path(folder) / "service.log") as (address, pid):
             url = f"{address}/v1/models/{asked.model}/segment"
             same = _answers_alike(model, image_chw, url, image)
-            windows = take_turns(model, image_chw, url, image, asked)
+            rounds = take_rounds(
+                lambda: take_turns(model, image_chw, url, image, asked.seconds),
+                repeats=asked.repeats,
+                patience=asked.patience,
+                own_processes=(pid,),
+            )
     return make_record(
         "service against a raw session.run loop",
         settings={
@@ -194,12 +203,13 @@ def measure(asked: argparse.Namespace) -> Record:
             "precision": model.precision,
             "provider": model.provider,
             "image": "x".join(map(str, image_chw.shape[1:])),
+            "bytes of it": image_bytes,
             "channels": model.spec.channels,
             "seconds per turn": asked.seconds,
         },
-        rows=compare(windows),
+        rows=compare([r.turn for r in rounds]),
         checks={"both sides give the same labels": same},
-        busy_before=busy,
+        others=max(r.others for r in rounds),
         packages=PACKAGES,
     )
 
@@ -255,10 +265,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, default=Path("models"), help="repository (models)")
     parser.add_argument("--model", default="nuclei", help="name (nuclei)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="(cpu)")
-    parser.add_argument("--image", type=Path, help="PNG to send; a phantom is drawn without it")
-    parser.add_argument("--size", type=int, default=256, help="side of the phantom in px (256)")
+    parser.add_argument("--image", type=Path, default=SAMPLE, help=f"PNG to send ({SAMPLE})")
+    parser.add_argument("--phantom", type=int, metavar="PX", help="send a phantom of this side")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each (5)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a turn (10)")
+    parser.add_argument(
+        "--patience", type=int, default=5, help="disturbed rounds that are taken again (5)"
+    )
     parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
     return parser
 
@@ -267,12 +280,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write it."""
     parser = build_parser()
     asked = parser.parse_args(arguments)
-    if asked.repeats < 1 or asked.seconds <= 0 or asked.size < 1:
-        parser.error("--repeats and --size must be >= 1, --seconds above 0")
+    if asked.repeats < 1 or asked.seconds <= 0 or (asked.phantom or 1) < 1:
+        parser.error("--repeats and --phantom must be >= 1, --seconds above 0")
     record = measure(asked)
-    print("\n".join(["", *table_lines(record.rows)]))
-    for name, held in record.checks.items():
-        print(f"{name}: {'yes' if held else 'NO'}")
+    show_record(record)
     if asked.out is not None:
         write_record(record, asked.out)
         print(f"written to {asked.out}")

@@ -23,7 +23,9 @@ def _check_shape(record: dict[str, Any], *, rows: int, repeats: int) -> None:
 
 def test_fit_and_the_bare_loop_end_at_the_same_weights(run_bench: Any) -> None:
     record = run_bench(
-        "fit_overhead", "--setting", "tiny", "--repeats", "1", "--steps", "3", "--epochs", "1"
+        "fit_overhead",
+        *("--setting", "tiny", "--repeats", "1", "--steps", "3", "--epochs", "1"),
+        *("--patience", "0"),
     )
     _check_shape(record, rows=2, repeats=1)
     assert record["settings"]["counted steps per turn"] == 3
@@ -36,8 +38,8 @@ def test_the_service_and_the_raw_loop_give_the_same_labels(
     build_threshold_model(models / "bright" / "1" / "model.onnx", name="bright", channels=3)
     record = run_bench(
         "service_overhead",
-        *("--models", str(models), "--model", "bright", "--size", "65"),
-        *("--repeats", "2", "--seconds", "0.3"),
+        *("--models", str(models), "--model", "bright", "--phantom", "65"),
+        *("--repeats", "2", "--seconds", "0.3", "--patience", "0"),
     )
     _check_shape(record, rows=3, repeats=2)
     assert record["rows"][0]["facts"]["p50 ms"] > 0

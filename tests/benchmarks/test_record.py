@@ -31,7 +31,7 @@ def record(row: Row) -> Record:
         settings={"image": "256x256"},
         rows=[row],
         checks={"same labels": True, "same weights": False},
-        busy_before=0.012,
+        others=0.012,
         packages=("numpy", "no-such-package"),
     )
 
@@ -53,7 +53,7 @@ def test_markdown_tells_ratio_spread_and_a_check_that_failed(
     assert "- same labels: yes" in text
     assert "- same weights: NO" in text
     assert "p95 ms 250.0" in text
-    assert "other load before the start: 1%" in text
+    assert "other work took at most 1% of the cores" in text
 
 
 def test_json_holds_all_and_only_installed_packages(record: Record, tmp_path: Path) -> None:
