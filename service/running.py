@@ -22,12 +22,12 @@ class Running:
     metrics: Metrics
 
 
-def _running(request: Request) -> Running:
+async def _running(request: Request) -> Running:
     running: Running = request.app.state.running
     return running
 
 
-def _trace(request: Request) -> Trace:
+async def _trace(request: Request) -> Trace:
     trace: Trace = request.scope[SCOPE_KEY]
     return trace
 
