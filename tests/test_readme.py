@@ -1,8 +1,8 @@
 """The README's commands, run as they stand, in order, in a copy of the folder.
 
 A comment on the line before a block says otherwise: ``<!-- needs the service -->`` runs it against
-a started service, ``<!-- not run: REASON -->`` leaves it out. ``fit`` gets one epoch, by a
-``python`` that stands first on the path.
+a started service, ``<!-- not run: REASON -->`` leaves it out. ``fit`` gets one epoch of
+a small net, by a ``python`` that stands first on the path.
 """
 
 import json
@@ -32,6 +32,7 @@ CODE = ("imaging", "contract", "training", "service", "docs")
 NEEDS_SERVICE, NOT_RUN = "needs the service", "not run: "
 ADDRESS = "http://127.0.0.1:8000"
 START_TIMEOUT_S = 120.0
+FIT_IS_SHORT = "--trainer.max_epochs=1 --net.widths=[8,16]"
 SAMPLE = "docs/samples/nuclei-1.png"
 GUIDES = sorted((ROOT / "docs" / "guide").glob("*.md"))
 
@@ -77,7 +78,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python.parent.mkdir()
     python.write_text(
         "#!/bin/sh\n"
-        f'[ "$2 $3" = "training fit" ] && set -- "$@" --trainer.max_epochs=1\n'
+        f'[ "$2 $3" = "training fit" ] && set -- "$@" {FIT_IS_SHORT}\n'
         f'exec "{sys.executable}" "$@"\n'
     )
     python.chmod(0o755)
