@@ -31,7 +31,7 @@ from training.data.phantoms_command import main as phantoms
 from training.data.split import read_split
 from training.fit.command import main as fit
 from training.graph.command import main as export
-from training.score.contact_sheet import Picture, side_by_side, tint, write_picture
+from training.score.pictures import Picture, side_by_side, tint, write_picture
 
 EXAMPLES = """examples:
   python -m training demo

@@ -10,9 +10,6 @@ from jsonargparse import ArgumentParser
 from contract.errors import RequestInvalid
 from training.data.folder import FolderDataset, open_folder
 from training.data.split import Split, read_split
-from training.fit.command import read_config
-from training.fit.run_directory import RunDirectory
-from training.graph.export import export
 
 EXAMPLES = """examples:
   python -m training export runs/my-images-concat-1 --name nuclei
@@ -49,11 +46,15 @@ def build_parser() -> ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Export, prove, and print where the file lies."""
     settings = build_parser().parse_args(list(arguments))
+    # torch and Lightning take seconds to import; --help and usage errors do without.
+    from training.fit.run_directory import RunDirectory
+    from training.graph.export import export
+
     run = RunDirectory(settings.run)
     checkpoint = run.checkpoint(settings.checkpoint)
     dataset, split = (None, None)
     if not settings.no_scores:
-        dataset, split = _data_of(run, settings.data.root)
+        dataset, split = _data_of(run.config, run.split, settings.data.root)
     exported = export(
         checkpoint,
         name=settings.name,
@@ -76,8 +77,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _data_of(run: RunDirectory, moved_to: Path | None) -> tuple[FolderDataset, Split]:
-    config = read_config(run.config)
+def _data_of(
+    config_file: Path, split_file: Path, moved_to: Path | None
+) -> tuple[FolderDataset, Split]:
+    from training.fit.command import read_config
+
+    config = read_config(config_file)
     root = Path(config.data.root) if moved_to is None else moved_to
     if not root.is_dir():
         raise RequestInvalid(
@@ -85,4 +90,4 @@ def _data_of(run: RunDirectory, moved_to: Path | None) -> tuple[FolderDataset, S
             "--no-scores to export without scores"
         )
     dataset = open_folder(root, None if config.data.spec is None else Path(config.data.spec))
-    return dataset, read_split(run.split, dataset)
+    return dataset, read_split(split_file, dataset)

@@ -4,28 +4,19 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 from contract.errors import RequestInvalid
-from contract.metrics import Summary, summarise
 from contract.model import Model
-from imaging.overlay import display_rgb
 from training.data.fingerprint import image_hash
-from training.data.folder import FolderDataset, load_image, load_mask, open_folder
+from training.data.folder import FolderDataset, load_image, open_folder
 from training.data.split import read_split
-from training.score.cases import (
-    ScoredCase,
-    mean_dice,
-    score_cases,
-    scored_classes,
-    summarise_cases,
-    write_cases_csv,
-)
-from training.score.contact_sheet import side_by_side, tint, write_picture
+from training.score.cases import ScoredCase, score_cases, write_cases_csv
+from training.score.contact_sheet import contact_sheet
+from training.score.pictures import write_picture
+from training.score.summary import paired_difference, summary_of, table
 
 EXAMPLES = """examples:
   python -m training evaluate models/nuclei/1/model.onnx --data.root my-images
@@ -34,7 +25,6 @@ EXAMPLES = """examples:
   python -m training evaluate models/nuclei/1/model.onnx --data.root my-images \\
       --against models/nuclei-noskip/1/model.onnx
 """
-SHEET_CASES = 12
 
 
 def build_parser() -> ArgumentParser:
@@ -101,86 +91,6 @@ def trained_on(model: Model, dataset: FolderDataset, stems: Sequence[str]) -> li
     return [c.stem for c in cases if image_hash(load_image(c, model.spec.channels)) in known]
 
 
-def summary_of(
-    model: Model, cases: Sequence[ScoredCase], *, in_training_set: int | None
-) -> dict[str, Any]:
-    """Return the JSON summary: per metric and class mean, interval, counts."""
-    return {
-        "model": model.spec.name,
-        "sha256": model.sha256,
-        "provider": model.provider,
-        "precision": model.precision,
-        "images": len(cases),
-        "images_in_training_set": in_training_set,
-        "mean_dice": mean_dice(model, cases),
-        "metrics": {
-            metric: {name: _plain(summary) for name, summary in by_class.items()}
-            for metric, by_class in summarise_cases(model, cases).items()
-        },
-    }
-
-
-def paired_difference(
-    model: Model, cases: Sequence[ScoredCase], others: Sequence[ScoredCase]
-) -> dict[str, dict[str, Any]]:
-    """Return per class the mean difference of Dice, ours minus the other's, case by case."""
-    return {
-        model.spec.class_names[index]: _plain(
-            summarise(
-                [
-                    own.scores[index].dice - other.scores[index].dice
-                    for own, other in zip(cases, others, strict=True)
-                ]
-            )
-        )
-        for index in scored_classes(model)
-    }
-
-
-def contact_sheet(
-    model: Model, dataset: FolderDataset, cases: Sequence[ScoredCase]
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return image, truth and answer of the worst, the median and the best cases."""
-    chosen = _worst_median_best(model, cases)
-    palette = model.spec.palette
-    rows = []
-    for case in chosen:
-        picture = display_rgb(load_image(case.case, model.spec.channels))
-        truth = load_mask(case.case, dataset.spec)
-        flat = model.spec.task == "multiclass"
-        answer = case.labels if flat else _flatten(case.labels)
-        truth = truth if flat else _flatten(truth)
-        colours = palette if flat else ((0, 0, 0), *palette)
-        caption = f"{case.case.stem}  Dice {_case_dice(model, case):.3f}"
-        rows.append(
-            (caption, [picture, tint(picture, truth, colours), tint(picture, answer, colours)])
-        )
-    return side_by_side(rows, titles=["image", "truth", model.spec.name])
-
-
-def table(summary: dict[str, Any]) -> str:
-    """Return the summary as aligned plain text."""
-    lines = [f"{summary['model']}: {summary['images']} images"]
-    width = max(len(name) for by_class in summary["metrics"].values() for name in by_class)
-    for metric, by_class in summary["metrics"].items():
-        for name, row in by_class.items():
-            lines.append(f"  {metric:<5} {name:<{width}}  {_interval(row)}")
-    for name, row in summary.get("dice_difference", {}).items():
-        other = summary["against"]["model"]
-        lines.append(f"  dice against {other}, {name:<{width}}  {_interval(row, sign=True)}")
-    return "\n".join(lines)
-
-
-def _interval(row: dict[str, Any], *, sign: bool = False) -> str:
-    if row["mean"] is None:
-        return f"not defined: all {row['excluded_empty']} cases empty"
-    style = "+.4f" if sign else ".4f"
-    text = f"{row['mean']:{style}}"
-    if row["ci95"] is not None:
-        text += f"  95 % {row['ci95'][0]:{style}} to {row['ci95'][1]:{style}}"
-    return f"{text}  ({row['cases']} cases, {row['excluded_empty']} empty left out)"
-
-
 def _stems(dataset: FolderDataset, split_file: Path | None, part: str) -> list[str]:
     if split_file is None:
         return [case.stem for case in dataset.cases]
@@ -193,34 +103,3 @@ def _stems(dataset: FolderDataset, split_file: Path | None, part: str) -> list[s
 def _run(model: Model, dataset: FolderDataset, stems: Sequence[str]) -> list[ScoredCase]:
     cases = score_cases(model, dataset, stems)
     return list(tqdm(cases, total=len(stems), desc=model.spec.name, unit="image", disable=None))
-
-
-def _case_dice(model: Model, case: ScoredCase) -> float:
-    values = [case.scores[index].dice for index in scored_classes(model)]
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
-
-
-def _worst_median_best(model: Model, cases: Sequence[ScoredCase]) -> list[ScoredCase]:
-    ranked = sorted(cases, key=lambda case: (_case_dice(model, case), case.case.stem))
-    if len(ranked) <= SHEET_CASES:
-        return ranked
-    third = SHEET_CASES // 3
-    middle = len(ranked) // 2 - third // 2
-    return [*ranked[:third], *ranked[middle : middle + third], *ranked[-third:]]
-
-
-def _flatten(labels_khw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Show overlapping classes as one picture: the last class on top."""
-    flat = np.zeros(labels_khw.shape[1:], dtype=np.uint8)
-    for index, plane in enumerate(labels_khw, start=1):
-        flat[plane == 1] = index
-    return flat
-
-
-def _plain(summary: Summary) -> dict[str, Any]:
-    return {
-        "mean": summary.mean,
-        "ci95": summary.ci95,
-        "cases": summary.cases,
-        "excluded_empty": summary.excluded_empty,
-    }

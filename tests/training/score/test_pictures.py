@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.score.contact_sheet import side_by_side, tint, write_picture
+from training.score.pictures import side_by_side, tint, write_picture
 
 
 def test_tint_colours_the_class_and_leaves_the_rest() -> None:
