@@ -8,6 +8,7 @@ from typing import Literal
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
 
+from contract.errors import RequestInvalid
 from training.data.augment import AugmentConfig
 from training.data.datamodule import DataConfig
 from training.fit.config import FitConfig
@@ -40,6 +41,8 @@ def build_parser() -> ArgumentParser:
     """Return the command line of ``fit``."""
     parser = ArgumentParser(
         prog="python -m training fit",
+        # Without this, each wrong option is buried under a hundred lines of usage.
+        usage="python -m training fit [--config FILE] --data.root DIR [options; see --help]",
         description="Train a net on a folder of images and masks.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -103,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = build_parser()
     settings = parser.parse_args(list(arguments))
     if settings.resume is not None:
-        settings = _settings_of_run(parser, Path(settings.resume))
+        settings = _settings_of_run(parser, settings, arguments)
     run = fit(
         _config(parser, settings),
         save_config=lambda path: parser.save(settings, path, overwrite=True, multifile=False),
@@ -112,26 +115,34 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _settings_of_run(parser: ArgumentParser, root: Path) -> Namespace:
-    run = RunDirectory(root)
+def _settings_of_run(
+    parser: ArgumentParser, given: Namespace, arguments: Sequence[str]
+) -> Namespace:
+    """Return the earlier run's own settings; only the time limit may be another."""
+    options = {text.split("=")[0] for text in arguments if text.startswith("--")}
+    others = sorted(options - {"--resume", "--max-minutes"})
+    if others:
+        raise RequestInvalid(
+            f"--resume goes on with the run's own settings, so {', '.join(others)} cannot be "
+            "given; start a new run with --init-from to change settings"
+        )
+    run = RunDirectory(Path(given.resume))
     run.checkpoint("last")  # refuses with a clear text when there is nothing to resume
     settings: Namespace = parser.parse_path(run.config)
-    settings.resume, settings.out, settings.init_from = root, None, None
+    settings.resume, settings.out, settings.init_from = run.root, None, None
+    settings.max_minutes = given.max_minutes
     return settings
 
 
 def _config(parser: ArgumentParser, settings: Namespace) -> FitConfig:
     """Return the typed settings; groups and Lightning's own classes are instantiated."""
-    built = parser.instantiate(settings)
+    try:
+        built = parser.instantiate(settings)
+    except ValueError as error:  # the settings' own checks
+        raise RequestInvalid(str(error)) from error
     fields = {name: built[name] for name in GROUPS}
     plain = {
         name: getattr(built, name)
         for name in ("normalising", "seed", "out", "init_from", "resume", "max_minutes")
     }
     return FitConfig(**fields, **plain, trainer=vars(built.trainer))
-
-
-def read_config(path: Path) -> FitConfig:
-    """Return the settings of a run from its ``config.yaml``."""
-    parser = build_parser()
-    return _config(parser, parser.parse_path(path))

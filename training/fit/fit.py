@@ -4,6 +4,7 @@ import csv
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -70,16 +71,22 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
         CheckpointUnreadable: ``init_from`` cannot be used.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
-    data = SegmentationData(config.data, config.augment)
+    data_config = config.data
+    if config.resume is not None:
+        data_config = replace(data_config, split_file=str(RunDirectory(config.resume).split))
+    data = SegmentationData(data_config, config.augment)
     seen = fingerprint(data.dataset, data.split.train)
     description = describe(config, data, seen)
-    run = _open_run(config, data)
+    graph = description.build_graph()
+    run = _open_run(config)
     if config.resume is None:
         save_config(run.config)
         write_split(data.split, run.split)
-        write_environment(run, seed=config.seed, extra={"images": len(data.dataset.cases)})
-
-    graph = description.build_graph()
+        write_environment(
+            run,
+            seed=config.seed,
+            extra={"data_seed": config.data.seed, "images": len(data.dataset.cases)},
+        )
     if config.init_from is not None:
         fresh = initialise_from(graph, config.init_from)
         print(f"start from {config.init_from}; {len(fresh)} tensors keep fresh values", flush=True)
@@ -134,17 +141,25 @@ def build_trainer(
     """Return Lightning's Trainer with our callbacks and loggers beside those of the settings."""
     options = dict(config.trainer)
     own: list[Callback] = [
+        DescribeCheckpoint(description),
+        # After every epoch, validated or not, so that little is lost with the process.
         ModelCheckpoint(
             dirpath=run.checkpoints,
-            filename="best",
-            monitor="val/dice" if validates else None,
-            mode="max",
-            save_last=True,
+            filename="last",
+            save_on_train_epoch_end=True,
             enable_version_counter=False,
         ),
-        DescribeCheckpoint(description),
     ]
     if validates:
+        own.append(
+            ModelCheckpoint(
+                dirpath=run.checkpoints,
+                filename="best",
+                monitor="val/dice",
+                mode="max",
+                enable_version_counter=False,
+            )
+        )
         own.append(WriteValidation(run.validation))
     if options.get("enable_progress_bar") is not False:
         own.append(progress_callback())
@@ -183,7 +198,7 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _open_run(config: FitConfig, data: SegmentationData) -> RunDirectory:
+def _open_run(config: FitConfig) -> RunDirectory:
     if config.resume is not None:
         run = RunDirectory(config.resume)
         run.checkpoint("last")  # says at once when there is none

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from contract.errors import RequestInvalid
@@ -80,14 +81,12 @@ def main(arguments: Sequence[str]) -> int:
 def _data_of(
     config_file: Path, split_file: Path, moved_to: Path | None
 ) -> tuple[FolderDataset, Split]:
-    from training.fit.command import read_config
-
-    config = read_config(config_file)
-    root = Path(config.data.root) if moved_to is None else moved_to
+    data = yaml.safe_load(config_file.read_text())["data"]
+    root = Path(data["root"]) if moved_to is None else moved_to
     if not root.is_dir():
         raise RequestInvalid(
             f"the run's data set {root} is not there; give its new place by --data.root, or "
             "--no-scores to export without scores"
         )
-    dataset = open_folder(root, None if config.data.spec is None else Path(config.data.spec))
+    dataset = open_folder(root, None if data["spec"] is None else Path(data["spec"]))
     return dataset, read_split(split_file, dataset)

@@ -39,8 +39,15 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("model", type=Path, help="the .onnx file")
     parser.add_argument("--data.root", type=Path, required=True, help="folder of images and masks")
     parser.add_argument("--data.spec", type=Path, default=None, help="dataset.yaml elsewhere")
-    parser.add_argument("--split", type=Path, default=None, help="split.json; with --part")
-    parser.add_argument("--part", choices=["train", "val", "test"], default="test")
+    parser.add_argument(
+        "--split", type=Path, default=None, help="split.json of a run; without it all images"
+    )
+    parser.add_argument(
+        "--part",
+        choices=["train", "val", "test"],
+        default=None,
+        help="which part of --split (test)",
+    )
     parser.add_argument("--against", type=Path, default=None, help="a second .onnx file, paired")
     parser.add_argument("--out", type=Path, default=Path("scores"), help="folder for the results")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "tensorrt"], default="auto")
@@ -91,9 +98,14 @@ def trained_on(model: Model, dataset: FolderDataset, stems: Sequence[str]) -> li
     return [c.stem for c in cases if image_hash(load_image(c, model.spec.channels)) in known]
 
 
-def _stems(dataset: FolderDataset, split_file: Path | None, part: str) -> list[str]:
+def _stems(dataset: FolderDataset, split_file: Path | None, part: str | None) -> list[str]:
     if split_file is None:
+        if part is not None:
+            raise RequestInvalid(
+                f"--part {part} needs --split FILE, the split.json that says which images it holds"
+            )
         return [case.stem for case in dataset.cases]
+    part = part or "test"
     stems = list(getattr(read_split(split_file, dataset), part))
     if not stems:
         raise RequestInvalid(f"the part {part!r} of {split_file} is empty; choose another --part")

@@ -129,6 +129,45 @@ def test_a_broken_data_set_stops_at_once_with_file_and_remedy(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--net.long_skips=nonne", "nonne"),
+        ("--net.norm=bach", "bach"),
+        ("--data.val_fraction=2", "val_fraction"),
+    ],
+)
+def test_a_wrong_setting_ends_in_a_line_and_not_in_a_traceback(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, said: str
+) -> None:
+    command = ["fit", f"--data.root={phantoms}", f"--out={tmp_path / 'run'}", option]
+    try:
+        code = main(command)
+    except SystemExit as exit_:  # what argparse itself refuses
+        code = int(str(exit_.code))
+    assert code in (1, 2)
+    text = capsys.readouterr().err
+    assert said in text
+    assert len(text.splitlines()) < 12
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_takes_no_other_settings(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", f"--resume={run_folder}", "--trainer.max_epochs=100"]) == 1
+    assert "--trainer.max_epochs" in capsys.readouterr().err
+
+
+def test_the_last_checkpoint_does_not_wait_for_a_validation(
+    phantoms: Path, small_fit: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ["fit", f"--data.root={phantoms}", f"--out={out}", *small_fit]
+    assert main([*command, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=5"]) == 0
+    assert {p.name for p in (out / "checkpoints").iterdir()} == {"last.ckpt"}
+
+
 def test_checkpoints_describe_themselves_and_broken_ones_say_so(
     run_folder: Path, tmp_path: Path
 ) -> None:
