@@ -12,7 +12,7 @@ from contract.errors import RequestInvalid
 from training.data.augment import AugmentConfig
 from training.data.datamodule import DataConfig
 from training.fit.config import FitConfig
-from training.fit.fit import fit
+from training.fit.fit import fit, rank
 from training.fit.losses import LossConfig
 from training.fit.optimiser import OptimiserConfig
 from training.fit.run_directory import RunDirectory
@@ -111,7 +111,8 @@ def main(arguments: Sequence[str]) -> int:
         _config(parser, settings),
         save_config=lambda path: parser.save(settings, path, overwrite=True, multifile=False),
     )
-    print(f"done. Next: python -m training export {run.root} --name my-model")
+    if rank() == 0:
+        print(f"done. Next: python -m training export {run.root} --name my-model")
     return 0
 
 

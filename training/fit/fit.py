@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from contract.spec import Normalising, TrainingData
 from training.data.datamodule import SegmentationData
@@ -79,7 +80,8 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
     description = describe(config, data, seen)
     graph = description.build_graph()
     run = _open_run(config)
-    if config.resume is None:
+    first_rank = rank() == 0
+    if config.resume is None and first_rank:
         save_config(run.config)
         write_split(data.split, run.split)
         write_environment(
@@ -89,7 +91,8 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
         )
     if config.init_from is not None:
         fresh = initialise_from(graph, config.init_from)
-        print(f"start from {config.init_from}; {len(fresh)} tensors keep fresh values", flush=True)
+        if first_rank:
+            print(f"start from {config.init_from}; {len(fresh)} tensors keep fresh values")
     module = SegmentationModule(
         graph,
         loss=build_loss(
@@ -104,11 +107,13 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
         ignore=IGNORE,
     )
     trainer = build_trainer(config, run, description, validates=bool(data.split.val))
-    print(
-        f"{config.data.root}: {len(data.split.train)} images train, {len(data.split.val)} validate,"
-        f" {len(data.split.test)} held out; run directory {run.root}",
-        flush=True,
-    )
+    if first_rank:
+        print(
+            f"{config.data.root}: {len(data.split.train)} images train, "
+            f"{len(data.split.val)} validate, {len(data.split.test)} held out; "
+            f"run directory {run.root}",
+            flush=True,
+        )
     resume_from = None if config.resume is None else run.checkpoint("last")
     trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     return run
@@ -190,6 +195,8 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         ".*LeafSpec.*is deprecated.*",
+        # Each rank validates all images, and train/loss is the rank's own by intent.
+        ".*sync_dist=True.*",
         ".*does not have many workers.*",
         ".*number of training batches .* is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
@@ -206,4 +213,13 @@ def _open_run(config: FitConfig) -> RunDirectory:
     skips = config.net.long_skips
     label = skips if isinstance(skips, str) else "-".join(skips)
     name = f"{Path(config.data.root).resolve().name}-{label.replace(',', '-')}"
+    if rank() > 0:
+        # Another process of the same training, which writes nothing; Lightning sends it the
+        # first one's checkpoint folder.
+        return RunDirectory(config.out or Path("runs") / name)
     return create_run_directory(config.out, name=name)
+
+
+def rank() -> int:
+    """Return this process's place in a training on several devices; 0 writes and prints."""
+    return int(getattr(rank_zero_only, "rank", None) or 0)

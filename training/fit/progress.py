@@ -26,6 +26,8 @@ class PlainProgress(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Print the epoch, its loss and, where it was validated, its Dice."""
+        if not trainer.is_global_zero:
+            return
         metrics = trainer.callback_metrics
         done = trainer.current_epoch + 1 - self.first_epoch
         elapsed_s = time.monotonic() - self.started_s
