@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +42,7 @@ class DescribeCheckpoint(Callback):
 
 
 class WriteValidation(Callback):
-    """Keep Dice per case and class of the latest validation pass as CSV."""
+    """Keep Dice and IoU per case and class of the latest validation pass as CSV."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,9 +55,11 @@ class WriteValidation(Callback):
             raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
         with self.path.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["stem", *pl_module.class_names])
-            for stem, dice in sorted(pl_module.case_dice.items()):
-                writer.writerow([stem, *("" if d != d else f"{d:.6f}" for d in dice)])
+            writer.writerow(["stem", "class", "dice", "iou"])
+            for stem, scores in sorted(pl_module.cases.items()):
+                for name, score in zip(pl_module.class_names, scores, strict=True):
+                    cells = ["" if math.isnan(v) else f"{v:.6f}" for v in (score.dice, score.iou)]
+                    writer.writerow([stem, name, *cells])
 
 
 def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirectory:

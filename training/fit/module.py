@@ -7,13 +7,13 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from contract.metrics import score_labels
+from contract.metrics import ClassScore, score_labels
 from training.fit.optimiser import OptimiserConfig, build_optimiser, build_schedule
 from training.graph.assemble import ModelGraph
 
-# Dice of a validation pass in which no case holds any class: the worst value, so that such a
+# Score of a validation pass in which no case holds any class: the worst value, so that such a
 # pass never becomes the best checkpoint.
-NO_CASE_DICE = 0.0
+NO_CASE_SCORE = 0.0
 
 
 class SegmentationModule(L.LightningModule):
@@ -39,7 +39,7 @@ class SegmentationModule(L.LightningModule):
         self.optimiser = optimiser
         self.class_names = class_names
         self.ignore = ignore
-        self.case_dice: dict[str, list[float]] = {}
+        self.cases: dict[str, list[ClassScore]] = {}
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch of patches."""
@@ -51,7 +51,7 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""
-        self.case_dice = {}
+        self.cases = {}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Score each image of the batch by itself."""
@@ -59,32 +59,27 @@ class SegmentationModule(L.LightningModule):
         self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["stem"]))
         labels, _ = self.graph.activate(logits)
         for stem, label, truth in zip(batch["stem"], labels, batch["mask"], strict=True):
-            scores = score_labels(
+            self.cases[stem] = score_labels(
                 label.cpu().numpy(),
                 truth.cpu().numpy(),
                 task=self.graph.activate.task,
                 n_classes=len(self.class_names),
                 ignore=self.ignore,
             )
-            self.case_dice[stem] = [score.dice for score in scores]
 
     def on_validation_epoch_end(self) -> None:
-        """Log mean Dice per class and over classes; empty cases are left out, as in evaluate."""
-        foreground = slice(0 if self.graph.activate.task == "multilabel" else 1, None)
-        table = torch.tensor(list(self.case_dice.values()), dtype=torch.float64)
-        if table.numel() == 0:
+        """Log mean Dice and IoU per class and over classes; empty cases are left out."""
+        if not self.cases:
             return
-        by_class = table.nanmean(dim=0)[foreground]
-        for name, value in zip(self.class_names[foreground], by_class, strict=True):
-            if not value.isnan():
-                self.log(f"val/dice/{name}", value.float(), sync_dist=True)
-        mean = by_class.nanmean()
-        self.log(
-            "val/dice",
-            torch.nan_to_num(mean, nan=NO_CASE_DICE).float(),
-            prog_bar=True,
-            sync_dist=True,
-        )
+        foreground = slice(0 if self.graph.activate.task == "multilabel" else 1, None)
+        for metric in ("dice", "iou"):
+            rows = [[getattr(score, metric) for score in scores] for scores in self.cases.values()]
+            by_class = torch.tensor(rows, dtype=torch.float64).nanmean(dim=0)[foreground]
+            for name, value in zip(self.class_names[foreground], by_class, strict=True):
+                if not value.isnan():
+                    self.log(f"val/{metric}/{name}", value.float(), sync_dist=True)
+            mean = torch.nan_to_num(by_class.nanmean(), nan=NO_CASE_SCORE).float()
+            self.log(f"val/{metric}", mean, prog_bar=metric == "dice", sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its schedule, stepped once per optimiser step."""

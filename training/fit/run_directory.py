@@ -5,7 +5,7 @@ split.json         which images train, validate and test
 environment.json   versions, hardware, seed, command line
 logs/              TensorBoard events and metrics.csv
 checkpoints/       best.ckpt (validation Dice) and last.ckpt
-validation.csv     Dice per case and class of the last validation pass
+validation.csv     Dice and IoU per case and class of the last validation pass
 """
 
 import json
@@ -65,7 +65,7 @@ class RunDirectory:
 
     @property
     def validation(self) -> Path:
-        """Dice per case and class of the last validation pass."""
+        """Dice and IoU per case and class of the last validation pass."""
         return self.root / "validation.csv"
 
     def checkpoint(self, which: str) -> Path:

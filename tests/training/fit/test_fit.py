@@ -38,6 +38,10 @@ def test_a_run_directory_holds_what_is_needed_to_repeat_it(run_folder: Path) -> 
     with (run_folder / "validation.csv").open() as file:
         cases = list(csv.DictReader(file))
     assert {case["stem"] for case in cases} == parts[1]
+    assert {case["class"] for case in cases} == {"background", "cell"}
+    for case in cases:
+        dice = float(case["dice"])
+        assert float(case["iou"]) == pytest.approx(dice / (2 - dice), abs=1e-5)
 
 
 def test_the_loss_falls(run_folder: Path) -> None:
