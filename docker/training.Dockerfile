@@ -1,7 +1,7 @@
 # Offline training jobs: everything of requirements.lock (7.2 GB), on a GPU or without one.
 #   docker build -f docker/training.Dockerfile -t longskip-training .
 #   docker run --rm --network none --shm-size 2g --user $(id -u):$(id -g) \
-#     -v $PWD/data:/work/data:ro -v $PWD/runs:/work/runs longskip-training fit --data.root data --out runs/a
+#     -v $PWD/data:/longskip/data:ro -v $PWD/runs:/longskip/runs longskip-training fit --data.root data --out runs/a
 # The loader's workers pass batches through /dev/shm; Docker's own 64 MB end in a bus error.
 # The mounts need BuildKit: Docker's own default since 23, before that DOCKER_BUILDKIT=1.
 
@@ -39,7 +39,7 @@ COPY --from=builder /app /app
 # data, runs and models are mounted here. A job may run as any user (its files on the host are
 # then that user's), so what libraries keep at home goes to /tmp. The last lines of ENV are
 # service.Dockerfile's.
-WORKDIR /work
+WORKDIR /longskip
 ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -38,7 +38,7 @@ def test_publishes_a_service_on_this_machine_only(compose: dict[str, Any], name:
 def test_gives_a_job_no_network_and_its_data_read_only(compose: dict[str, Any], name: str) -> None:
     job = compose["services"][name]
     assert job["network_mode"] == "none"
-    (data,) = (mount for mount in job["volumes"] if "/work/data" in mount)
+    (data,) = (mount for mount in job["volumes"] if "/longskip/data" in mount)
     assert data.endswith(":ro")
 
 
