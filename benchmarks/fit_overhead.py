@@ -30,7 +30,8 @@ from training.data.fingerprint import fingerprint
 from training.data.folder import IGNORE, FolderDataset
 from training.data.phantoms import write_phantoms
 from training.fit.checkpoint import Description
-from training.fit.command import read_config
+from training.fit.command import GROUPS
+from training.fit.command import build_parser as build_fit_parser
 from training.fit.config import FitConfig
 from training.fit.fit import build_trainer, describe
 from training.fit.losses import build_loss
@@ -45,7 +46,6 @@ EXAMPLES = """examples:
   python -m benchmarks.fit_overhead --out benchmarks/results/fit_overhead.md
 """
 TARGET = 0.95
-NUCLEI_CONFIG = Path("training/configs/nuclei.yaml")
 PACKAGES = ("torch", "lightning", "numpy", "albumentations")
 PHANTOM_SIZE_HW = (256, 256)
 # Epoch 0 starts the workers, fills the cache and warms the allocator: it is not counted.
@@ -227,19 +227,18 @@ def measure(asked: argparse.Namespace) -> Record:
 
 def prepare(setting: str, folder: Path, *, steps: int, epochs: int) -> Bench:
     """Write phantoms and build what both sides share."""
-    config = SETTINGS[setting]()
-    images = config.data.batch_size
-    data = replace(
-        config.data,
-        root=str(folder / "phantoms"),
-        spec=None,
-        val_fraction=0.0,
-        test_fraction=0.0,
-        patches_per_image=steps,
+    config = fit_config(
+        *SETTINGS[setting],
+        f"--data.root={folder / 'phantoms'}",
+        "--data.spec=null",
+        "--data.val_fraction=0",
+        "--data.test_fraction=0",
+        f"--data.patches_per_image={steps}",  # and as many images as a batch holds
+        f"--trainer.max_epochs={epochs}",
+        "--trainer.accelerator=cpu",
     )
-    write_phantoms(Path(data.root), count=images, size_hw=PHANTOM_SIZE_HW, seed=0)
-    trainer = {**config.trainer, "max_epochs": epochs, "accelerator": "cpu"}
-    config = replace(config, data=data, trainer=trainer)
+    images = config.data.batch_size
+    write_phantoms(Path(config.data.root), count=images, size_hw=PHANTOM_SIZE_HW, seed=0)
     L.seed_everything(config.seed, workers=True, verbose=False)
     opened = SegmentationData(config.data, config.augment, progress=False)
     seen = fingerprint(opened.dataset, opened.split.train)
@@ -247,33 +246,33 @@ def prepare(setting: str, folder: Path, *, steps: int, epochs: int) -> Bench:
     return Bench(config, opened.dataset, description, description.build_graph(), folder)
 
 
-def nuclei() -> FitConfig:
-    """Return the settings of the shipped models: long steps."""
-    return read_config(NUCLEI_CONFIG)
+def fit_config(*arguments: str) -> FitConfig:
+    """Return the settings that `fit` would have with these arguments."""
+    parser = build_fit_parser()
+    built = parser.instantiate(parser.parse_args(list(arguments)))
+    groups = {name: built[name] for name in GROUPS}
+    return FitConfig(**groups, trainer=vars(built.trainer), seed=built.seed)
 
 
-def small() -> FitConfig:
-    """Return a narrow net on small patches: short steps, beside which overhead shows most."""
-    config = read_config(NUCLEI_CONFIG)
-    return replace(
-        config,
-        data=replace(config.data, patch=(128, 128), batch_size=8),
-        net=replace(config.net, widths=(12, 24, 48, 96)),
-        trainer={**config.trainer, "precision": "32-true"},
-    )
-
-
-def tiny() -> FitConfig:
-    """Return settings that only show that the bench works."""
-    config = small()
-    return replace(
-        config,
-        data=replace(config.data, patch=(32, 32), batch_size=2, workers=0),
-        net=replace(config.net, widths=(4, 8)),
-    )
-
-
-SETTINGS: dict[str, Callable[[], FitConfig]] = {"nuclei": nuclei, "small": small, "tiny": tiny}
+# What the shipped models were trained with: long steps.
+NUCLEI = ("--config=training/configs/nuclei.yaml",)
+# A narrow net on small patches: short steps, beside which overhead shows most.
+SMALL = (
+    *NUCLEI,
+    "--net.widths=[12,24,48,96]",
+    "--data.patch=[128,128]",
+    "--data.batch_size=8",
+    "--trainer.precision=32-true",
+)
+# Shows only that the bench works.
+TINY = (
+    *SMALL,
+    "--net.widths=[4,8]",
+    "--data.patch=[32,32]",
+    "--data.batch_size=2",
+    "--data.workers=0",
+)
+SETTINGS: dict[str, tuple[str, ...]] = {"nuclei": NUCLEI, "small": SMALL, "tiny": TINY}
 
 
 def _row(
