@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -282,6 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.repeats < 1 or asked.seconds <= 0 or (asked.phantom or 1) < 1:
         parser.error("--repeats and --phantom must be >= 1, --seconds above 0")
+    # So that the service ends with the bench where `timeout` or a job's end stops it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     record = measure(asked)
     show_record(record)
     if asked.out is not None:
