@@ -35,3 +35,14 @@ def boxes_xyxy(mask_hw: npt.NDArray[np.generic]) -> list[list[int]]:
     order = np.lexsort((x2, y2, x1, y1))
     boxes: list[list[int]] = np.stack([x1, y1, x2, y2], axis=1)[order].tolist()
     return boxes
+
+
+def outline_px(labels: npt.NDArray[np.generic]) -> int:
+    """Return the length of all outlines: pairs of neighbouring pixels that differ.
+
+    Args:
+        labels: class indices ``[H, W]``, or masks ``[K, H, W]``; the image's border counts not.
+    """
+    rows = np.count_nonzero(labels[..., 1:, :] != labels[..., :-1, :])
+    columns = np.count_nonzero(labels[..., :, 1:] != labels[..., :, :-1])
+    return int(rows + columns)

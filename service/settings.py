@@ -55,17 +55,22 @@ class Settings(BaseSettings):
         examples=["https://viewer.example.org"],
     )
     max_body_mb: float = Field(
-        default=64.0, gt=0, description="largest request body, in megabytes", examples=[256]
+        default=64.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="largest request body, in megabytes",
+        examples=[256],
     )
     max_pixels: int = Field(
-        default=25_000_000,
+        default=4096 * 4096,
         ge=1,
         description="largest image, height x width; checked before decoding",
         examples=[100_000_000],
     )
     max_decoded_megapixels: float = Field(
-        default=50.0,
+        default=34.0,
         gt=0,
+        allow_inf_nan=False,
         description="decoded images held at one time, all requests together",
         examples=[400],
     )
@@ -85,7 +90,11 @@ class Settings(BaseSettings):
         default=2, ge=1, description="threads that decode and encode", examples=[4]
     )
     deadline_s: float = Field(
-        default=60.0, gt=0, description="longest time for one request, in seconds", examples=[10]
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest time for one request, in seconds",
+        examples=[10],
     )
     samples: Path = Field(
         default=Path("docs/samples"),

@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LongskipError as error:
         print(f"training {name}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"training {name}: stopped by the user", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        advice = f"; {stop}" if str(stop) else ""
+        print(f"training {name}: stopped by the user{advice}", file=sys.stderr)
         return 130
     return code
 

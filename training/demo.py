@@ -75,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__.split("\n", 1)[1],
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A mistyped option must not pass for a shortened one.
+        allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, default=None, help="folder (next free demo/<number>)")
     parser.add_argument("--count", type=int, default=60, help="phantom pictures (60)")

@@ -4,6 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from imaging.errors import ImageTooLarge
 from service.errors import Overloaded
 
 
@@ -28,8 +29,15 @@ class PixelBudget:
         """Take pixels.
 
         Raises:
+            ImageTooLarge: they would not fit even alone.
             Overloaded: others hold so many that these do not fit.
         """
+        if pixels > self._max_pixels:
+            raise ImageTooLarge(
+                f"the image's values need the room of {pixels:,} pixels, more than the "
+                f"{self._max_pixels:,} of all images together; send one with fewer channels or a "
+                "smaller one"
+            )
         with self._lock:
             if self._held_pixels + pixels > self._max_pixels:
                 raise Overloaded(

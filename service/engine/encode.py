@@ -15,11 +15,14 @@ from contract.spec import ModelSpec
 from imaging.label_png import encode_label_png
 from imaging.overlay import overlay_png
 from imaging.polygons import geojson_features
-from imaging.regions import area_px, boxes_xyxy
+from imaging.regions import area_px, boxes_xyxy, outline_px
 from imaging.rle import encode_rle
 
 AnswerFormat = Literal["png", "overlay", "json", "geojson", "npz"]
 BACKGROUND = 0
+# Outlines cost time and memory by their length: 410 MB and seconds for a million pixels of noise as
+# polygons. Ten thousand cells of 100 px around fit in both.
+OUTLINE_PX_MAX = {"json": 5_000_000, "geojson": 1_000_000}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,23 @@ def _overlay(answer: Answer) -> bytes:
     return overlay_png(answer.pixels_hwc, labels, palette, alpha=answer.opacity)
 
 
+def _check_outlines(answer: Answer, answer_format: Literal["json", "geojson"]) -> None:
+    """Refuse an answer that would be larger than any use of it.
+
+    Raises:
+        RequestInvalid: the labels are so broken up that their outlines are past the limit.
+    """
+    length_px = outline_px(answer.segmentation.labels)
+    limit_px = OUTLINE_PX_MAX[answer_format]
+    if length_px > limit_px:
+        raise RequestInvalid(
+            f"the labels have {length_px:,} px of outline, {answer_format} is written for up to "
+            f"{limit_px:,}: they are noise-like or very many. Ask for format=png"
+        )
+
+
 def _json(answer: Answer) -> bytes:
+    _check_outlines(answer, "json")
     labels = answer.segmentation.labels
     classes = [
         {
@@ -110,6 +129,7 @@ def _json(answer: Answer) -> bytes:
 
 
 def _geojson(answer: Answer) -> bytes:
+    _check_outlines(answer, "geojson")
     spec, labels = answer.spec, answer.segmentation.labels
     return _compact_json(geojson_features(labels, spec.class_names, spec.palette))
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from contract.model import Segmentation
 from contract.spec import ModelSpec, Precision
+from contract.tiling import Progress
 from service.engine.queue import Job
+from service.errors import ClientGone
 
 
 class SegmentationModel(Protocol):
@@ -40,7 +42,11 @@ class SegmentationModel(Protocol):
         """Run the graph once."""
 
     def segment(
-        self, image_chw: NDArray[np.float32], *, probabilities: bool = False
+        self,
+        image_chw: NDArray[np.float32],
+        *,
+        probabilities: bool = False,
+        progress: Progress | None = None,
     ) -> Segmentation:
         """Segment one image, in tiles where it is large."""
 
@@ -57,9 +63,20 @@ def run_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentati
         except Exception:
             return [outcome for job in batch for outcome in run_batch(model, [job])]
     try:
-        return [model.segment(job.image_chw, probabilities=job.probabilities) for job in batch]
+        return [_run_alone(model, job) for job in batch]
     except Exception as error:
         return [error]
+
+
+def _run_alone(model: SegmentationModel, job: Job) -> Segmentation:
+    def stop_between_tiles(_done: int, _total: int) -> None:
+        # Nobody waits any more: the next image must not wait for the rest of this one.
+        if job.answer.done():
+            raise ClientGone("the request ended before its image was done")
+
+    return model.segment(
+        job.image_chw, probabilities=job.probabilities, progress=stop_between_tiles
+    )
 
 
 def _run_together(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation]:

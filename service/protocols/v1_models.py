@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
 
+import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from service.errors import ModelNotReady
 from service.protocols.openapi import problem_answer
 from service.repository.repository import Entry, FailedModel, Repository, ServedModel
@@ -88,7 +89,7 @@ def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -
 
 
 @router.get(
-    "/v1/models/{model}/versions/{version:int}",
+    "/v1/models/{model}/versions/{version:version}",
     summary="Show a version of a model",
     responses={404: problem_answer("no such model or version")},
 )

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
+import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from imaging.decode import Orientation
 from service.engine.admit import admit
 from service.engine.decode import decode
@@ -76,7 +77,7 @@ async def segment_newest(
 
 
 @router.post(
-    "/v1/models/{model}/versions/{version:int}/segment",
+    "/v1/models/{model}/versions/{version:version}/segment",
     summary="Segment an image with a given version of a model",
     response_class=Response,
     responses=SEGMENT_RESPONSES,

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.version import __version__
 from service.errors import ModelNotReady
 from service.repository.repository import FailedModel, Repository
@@ -39,7 +40,9 @@ async def ready(running: RunningService) -> Response:
 
 
 @router.get("/v2/models/{model}/ready", summary="Can this model be used?")
-@router.get("/v2/models/{model}/versions/{version:int}/ready", summary="Can this version be used?")
+@router.get(
+    "/v2/models/{model}/versions/{version:version}/ready", summary="Can this version be used?"
+)
 async def model_ready(
     model: str, running: RunningService, trace: RequestTrace, version: int | None = None
 ) -> Response:

@@ -191,3 +191,15 @@ def _forever(noise: bytes) -> Any:
     yield noise
     time.sleep(1.5)
     raise httpx.WriteTimeout("the client goes in the middle of the body")
+
+
+def test_a_version_of_thousands_of_digits_is_not_an_internal_error(
+    client: httpx.Client, image: bytes
+) -> None:
+    digits = "9" * 5000
+    for answer in (
+        client.post(f"/v1/models/colour/versions/{digits}/segment", content=image),
+        client.get(f"/v1/models/colour/versions/{digits}"),
+    ):
+        _assert_problem(answer, 404, "not-found")
+    assert client.get(f"/v2/models/colour/versions/{digits}/ready").status_code == 404

@@ -22,6 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Make synthetic micrographs and their masks: images/, masks/, dataset.yaml.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A mistyped option must not pass for a shortened one.
+        allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, default=Path("phantoms"), help="folder (phantoms)")
     parser.add_argument("--count", type=int, default=32, help="number of pictures (32)")

@@ -46,6 +46,8 @@ def build_parser() -> ArgumentParser:
         description="Train a net on a folder of images and masks.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A mistyped option must not pass for a shortened one.
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of settings")
     for name, group in GROUPS.items():

@@ -25,7 +25,12 @@ from training.fit.config import FitConfig
 from training.fit.losses import build_loss
 from training.fit.module import SegmentationModule
 from training.fit.progress import progress_callback
-from training.fit.run_directory import RunDirectory, create_run_directory, write_environment
+from training.fit.run_directory import (
+    RunDirectory,
+    create_run_directory,
+    keep_metrics,
+    write_environment,
+)
 
 
 class DescribeCheckpoint(Callback):
@@ -92,6 +97,8 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
             seed=config.seed,
             extra={"data_seed": config.data.seed, "images": len(data.dataset.cases)},
         )
+    if config.resume is not None and first_rank:
+        keep_metrics(run)
     if config.init_from is not None:
         fresh = initialise_from(graph, config.init_from)
         if first_rank:
@@ -118,8 +125,32 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
             flush=True,
         )
     resume_from = None if config.resume is None else run.checkpoint("last")
-    trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume_from)
+    except SystemExit as end:
+        if not (trainer.interrupted and end.code == 1):
+            raise
+        # Lightning has taken Ctrl-C for itself and ended in silence.
+        raise KeyboardInterrupt(_how_to_go_on(run)) from end
+    _say_where_it_stopped(trainer)
     return run
+
+
+def _how_to_go_on(run: RunDirectory) -> str:
+    if (run.checkpoints / "last.ckpt").is_file():
+        return f"go on after its last whole epoch by --resume {run.root}"
+    return "no epoch was finished, so nothing was kept"
+
+
+def _say_where_it_stopped(trainer: L.Trainer) -> None:
+    """Tell a training that ended before its last epoch: its schedule was not run to the end."""
+    planned = trainer.max_epochs
+    if rank() == 0 and planned is not None and trainer.current_epoch < planned:
+        print(
+            f"stopped early, in epoch {trainer.current_epoch + 1} of {planned}, by a time limit or "
+            "a callback: the schedule did not reach its end, so do not hold this run against one "
+            "that did"
+        )
 
 
 def describe(config: FitConfig, data: SegmentationData, seen: TrainingData) -> Description:

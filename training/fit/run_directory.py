@@ -101,9 +101,24 @@ def create_run_directory(out: Path | None, *, name: str) -> RunDirectory:
             f"--resume {out}"
         )
     run = RunDirectory(out)
-    for folder in (run.root, run.logs, run.checkpoints):
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in (run.root, run.logs, run.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{out} cannot be made ({error.strerror}); choose another --out"
+        ) from error
     return run
+
+
+def keep_metrics(run: RunDirectory) -> None:
+    """Give metrics.csv of an earlier part of the run a name of its own; a new part begins anew."""
+    metrics = run.logs / "metrics.csv"
+    if metrics.is_file():
+        number = 1
+        while (run.logs / f"metrics-{number}.csv").exists():
+            number += 1
+        metrics.rename(run.logs / f"metrics-{number}.csv")
 
 
 def write_environment(run: RunDirectory, *, seed: int, extra: Mapping[str, Any]) -> None:

@@ -26,6 +26,8 @@ def build_parser() -> ArgumentParser:
         description="Write <to>/<name>/<next version>/model.onnx from a run, and prove it.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A mistyped option must not pass for a shortened one.
+        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, help="run directory that fit wrote")
     parser.add_argument("--name", type=str, required=True, help="name of the model")
@@ -74,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
             f"{exported.dice_checkpoint:.4f} through the checkpoint"
         )
     print(f"{exported.path} ({os.path.getsize(exported.path) / 1e6:.2f} MB)")
-    print(f"next: python -m training evaluate {exported.path} --data.root DIR")
+    part = f"--split {run.split} --part test" if split is not None and split.test else ""
+    print(f"next: python -m training evaluate {exported.path} --data.root DIR {part}".rstrip())
     return 0
 
 
@@ -82,11 +85,12 @@ def _data_of(
     config_file: Path, split_file: Path, moved_to: Path | None
 ) -> tuple[FolderDataset, Split]:
     data = yaml.safe_load(config_file.read_text())["data"]
+    spec = data.get("spec")
     root = Path(data["root"]) if moved_to is None else moved_to
     if not root.is_dir():
         raise RequestInvalid(
             f"the run's data set {root} is not there; give its new place by --data.root, or "
             "--no-scores to export without scores"
         )
-    dataset = open_folder(root, None if data["spec"] is None else Path(data["spec"]))
+    dataset = open_folder(root, None if spec is None else Path(spec))
     return dataset, read_split(split_file, dataset)

@@ -35,6 +35,8 @@ def build_parser() -> ArgumentParser:
         "class, a JSON summary, a contact sheet.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A mistyped option must not pass for a shortened one.
+        allow_abbrev=False,
     )
     parser.add_argument("model", type=Path, help="the .onnx file")
     parser.add_argument("--data.root", type=Path, required=True, help="folder of images and masks")
@@ -75,13 +77,15 @@ def main(arguments: Sequence[str]) -> int:
     cases = _run(model, dataset, stems)
     write_cases_csv(settings.out / "cases.csv", model, cases)
     summary = summary_of(model, cases, in_training_set=len(seen))
+    scored = [(model, cases)]
     if other is not None:
         others = _run(other, dataset, stems)
         write_cases_csv(settings.out / "cases-against.csv", other, others)
+        scored.append((other, others))
         summary["against"] = summary_of(other, others, in_training_set=None)
         summary["dice_difference"] = paired_difference(model, cases, others)
     (settings.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    write_picture(settings.out / "contact-sheet.png", contact_sheet(model, dataset, cases))
+    write_picture(settings.out / "contact-sheet.png", contact_sheet(dataset, *scored))
     print(table(summary))
     print(f"{settings.out}/: cases.csv, summary.json, contact-sheet.png")
     return 0

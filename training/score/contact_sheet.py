@@ -14,23 +14,29 @@ from training.score.pictures import Picture, side_by_side, tint
 SHEET_CASES = 12
 
 
-def contact_sheet(model: Model, dataset: FolderDataset, cases: Sequence[ScoredCase]) -> Picture:
-    """Return image, truth and answer of the worst, the median and the best cases."""
-    chosen = _worst_median_best(model, cases)
-    palette = model.spec.palette
+def contact_sheet(dataset: FolderDataset, *scored: tuple[Model, Sequence[ScoredCase]]) -> Picture:
+    """Return image, truth and each model's answer of the worst, median and best cases.
+
+    Args:
+        dataset: that was scored.
+        scored: each model with its cases, all in the same order; the first one ranks them.
+    """
+    first, cases = scored[0]
+    flat = first.spec.task == "multiclass"
+    colours = first.spec.palette if flat else ((0, 0, 0), *first.spec.palette)
     rows = []
-    for case in chosen:
-        picture = display_rgb(load_image(case.case, model.spec.channels))
-        truth = load_mask(case.case, dataset.spec)
-        flat = model.spec.task == "multiclass"
-        answer = case.labels if flat else _flatten(case.labels)
-        truth = truth if flat else _flatten(truth)
-        colours = palette if flat else ((0, 0, 0), *palette)
-        caption = f"{case.case.stem}  Dice {_case_dice(model, case):.3f}"
-        rows.append(
-            (caption, [picture, tint(picture, truth, colours), tint(picture, answer, colours)])
+    for case in _worst_median_best(first, cases):
+        picture = display_rgb(load_image(case.case, first.spec.channels))
+        same = [next(c for c in others if c.case.stem == case.case.stem) for _, others in scored]
+        masks = [load_mask(case.case, dataset.spec), *(found.labels for found in same)]
+        drawn = [tint(picture, mask if flat else _flatten(mask), colours) for mask in masks]
+        dice = ", ".join(
+            f"{_case_dice(model, found):.3f}"
+            for (model, _), found in zip(scored, same, strict=True)
         )
-    return side_by_side(rows, titles=["image", "truth", model.spec.name])
+        rows.append((f"{case.case.stem}  Dice {dice}", [picture, *drawn]))
+    titles = ["image", "truth", *(model.spec.name for model, _ in scored)]
+    return side_by_side(rows, titles=titles)
 
 
 def _case_dice(model: Model, case: ScoredCase) -> float:

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -82,6 +84,7 @@ def test_resuming_after_an_epoch_gives_the_unbroken_runs_weights(
         with pytest.raises(SystemExit):
             main(command)
     assert main(["fit", "--resume", str(broken)]) == 0
+    assert {"metrics.csv", "metrics-1.csv"} <= {p.name for p in (broken / "logs").iterdir()}
     resumed, unbroken = weights(broken), weights(run_folder)
     assert all(torch.equal(resumed[name], unbroken[name]) for name in unbroken)
 
@@ -139,6 +142,7 @@ def test_a_broken_data_set_stops_at_once_with_file_and_remedy(
     ("option", "said"),
     [
         ("--net.long_skips=nonne", "nonne"),
+        ("--net.long_skip=none", "long_skip"),  # not taken for a shortened --net.long_skips
         ("--net.norm=bach", "bach"),
         ("--data.val_fraction=2", "val_fraction"),
     ],
@@ -172,6 +176,41 @@ def test_the_last_checkpoint_does_not_wait_for_a_validation(
     command = ["fit", f"--data.root={phantoms}", f"--out={out}", *small_fit]
     assert main([*command, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=5"]) == 0
     assert {p.name for p in (out / "checkpoints").iterdir()} == {"last.ckpt"}
+
+
+def test_ctrl_c_says_how_to_go_on(
+    phantoms: Path, small_fit: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    data = (f"--data.root={phantoms}", f"--out={out}", "--trainer.max_epochs=5000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training", "fit", *small_fit, *data],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline_s = time.monotonic() + 120
+    while not (out / "checkpoints" / "last.ckpt").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume {out}" in said
+    assert "Traceback" not in said
+
+
+def test_a_time_limit_is_kept_and_said(
+    phantoms: Path,
+    small_fit: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    command = ["fit", f"--data.root={phantoms}", f"--out={out}", *small_fit]
+    assert main([*command, "--trainer.max_epochs=5000", "--max-minutes=0.03"]) == 0
+    assert "stopped early" in capsys.readouterr().out
 
 
 def test_two_processes_share_one_run(
