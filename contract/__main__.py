@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 seed=options.seed,
             )
             print(path)
-    except LongskipError as error:
+    except (LongskipError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -95,14 +95,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     take.add_argument(
         "--golden-size",
-        type=int,
+        type=_positive,
         nargs=2,
         default=(64, 64),
         metavar=("H", "W"),
         help="pixels of the golden sample; default: 64 64",
     )
-    take.add_argument("--seed", type=int, default=0, help="of the made pictures; default: 0")
+    take.add_argument(
+        "--seed", type=_not_negative, default=0, help="of the made pictures; default: 0"
+    )
     return parser
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {number}")
+    return number
 
 
 def _read_spec(file: Path) -> ModelSpec:
