@@ -1,11 +1,13 @@
 """The load: threads that post one image over kept-alive connections, in a process of their own.
 
-It measures nothing but time and status, so that it takes little from the cores of the service.
+It measures nothing but time and status, and speaks HTTP/1.1 over a plain socket, so that it takes
+little from the cores of the service: ``http.client`` cost it 0.3 ms of CPU more per answer.
 """
 
 import argparse
-import http.client
 import json
+import re
+import socket
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ EXAMPLES = """examples:
       --image image.png --concurrency 8 --seconds 10
 """
 OK = 200
+RECEIVE_BYTES = 1 << 16
 TIMEOUT_S = 120.0
 
 
@@ -34,8 +37,11 @@ class Poster(threading.Thread):
         super().__init__(daemon=True)
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
-        self._path = f"{parts.path}?format=png"
-        self._body = body
+        head = (
+            f"POST {parts.path}?format=png HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._request = head.encode() + body
         self._until_s = until_s
         self.sent_s: list[float] = []
         self.ended_s: list[float] = []
@@ -43,17 +49,36 @@ class Poster(threading.Thread):
 
     def run(self) -> None:
         """Post until the window closes."""
-        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
-        headers = {"Content-Type": "image/png"}
-        while (began_s := time.perf_counter()) < self._until_s:
-            connection.request("POST", self._path, self._body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status != OK:
-                self.failures.append(answer.status)
-            self.sent_s.append(began_s)
-            self.ended_s.append(time.perf_counter())
-        connection.close()
+        with socket.create_connection(self._address, timeout=TIMEOUT_S) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (began_s := time.perf_counter()) < self._until_s:
+                connection.sendall(self._request)
+                status = _read_answer(connection)
+                if status != OK:
+                    self.failures.append(status)
+                self.sent_s.append(began_s)
+                self.ended_s.append(time.perf_counter())
+
+
+def _read_answer(connection: socket.socket) -> int:
+    """Read one answer to its end and return its status; uvicorn gives each a Content-Length."""
+    answer = b""
+    while (head_end := answer.find(b"\r\n\r\n")) < 0:
+        answer += _receive(connection)
+    length = re.search(rb"\r\ncontent-length: *(\d+)", answer[:head_end], re.IGNORECASE)
+    if length is None:
+        raise ConnectionError(f"an answer without Content-Length: {answer[:head_end]!r}")
+    missing_bytes = head_end + 4 + int(length[1]) - len(answer)
+    while missing_bytes > 0:
+        missing_bytes -= len(_receive(connection))
+    return int(answer.split(b" ", 2)[1])
+
+
+def _receive(connection: socket.socket) -> bytes:
+    received = connection.recv(RECEIVE_BYTES)
+    if not received:
+        raise ConnectionError("the service closed the connection before its answer's end")
+    return received
 
 
 def post_for(

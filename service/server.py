@@ -1,5 +1,6 @@
 """Run the app under uvicorn and say, once it answers, where and how to ask it."""
 
+import gc
 import shlex
 import socket
 from pathlib import Path
@@ -26,6 +27,9 @@ class AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then announce."""
         await super().startup(sockets)
+        # What is there now stays: the collector need not look through it during requests.
+        gc.collect()
+        gc.freeze()
         port = self.servers[0].sockets[0].getsockname()[1]
         for line in start_up_lines(self._settings, self._repository, port):
             print(line, flush=True)

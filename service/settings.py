@@ -42,7 +42,10 @@ class Settings(BaseSettings):
         examples=["int8"],
     )
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads per run; unset: all cores", examples=[4]
+        default=None,
+        ge=1,
+        description="CPU threads, of one run or of runs side by side; unset: all cores",
+        examples=[4],
     )
     root_path: str = Field(
         default="",

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
-from contract.session import CPU_PROVIDER
+from contract.session import CPU_PROVIDER, usable_cores
 from service.engine.budget import PixelBudget
 from service.engine.run import SegmentationModel
-from service.engine.scheduler import Scheduler
+from service.engine.scheduler import Lanes, Scheduler
 from service.metrics import Metrics
 from service.repository.repository import Repository, ServedModel
 from service.settings import Settings
@@ -38,6 +38,7 @@ class Engine:
                 max_batch=settings.max_batch,
                 max_batch_pixels=batch_pixels(served.model),
                 queue_size=settings.queue_size,
+                lanes=_lanes(served, settings),
                 observe_batch=metrics.batch_observer(served.name),
             )
             for served in repository.ready
@@ -45,8 +46,6 @@ class Engine:
         metrics.watch_queues({key: s for key, s in self._schedulers.items()})
 
     async def __aenter__(self) -> Self:
-        for scheduler in self._schedulers.values():
-            scheduler.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -62,6 +61,12 @@ class Engine:
         """Run decoding or encoding in one of the threads for it."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._codecs, partial(work, *args, **kwargs))
+
+
+def _lanes(served: ServedModel, settings: Settings) -> Lanes | None:
+    if served.one_core is None:
+        return None
+    return Lanes(served.one_core, settings.threads or usable_cores())
 
 
 def batch_pixels(model: SegmentationModel) -> int:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,36 +50,32 @@ class Job:
         return (self.image_chw.shape[1], self.image_chw.shape[2], self.probabilities)
 
 
-TakeBatch = Callable[[deque[Job]], list[Job]]
-"""Takes the jobs that shall run next out of those that wait; none where none waits."""
-
-
 class JobQueue:
-    """First in, first out; ``put`` never blocks, because slots bound how many can come."""
+    """First in, first out; ``put`` never blocks, because slots bound how many can come.
+
+    Attributes:
+        waiting: oldest first.
+    """
 
     def __init__(self) -> None:
-        self._waiting: deque[Job] = deque()
-        self._arrival = asyncio.Event()
+        self.waiting: deque[Job] = deque()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
+
+    @property
+    def oldest(self) -> Job:
+        """The job whose turn comes next; an ``IndexError`` where none waits."""
+        return self.waiting[0]
 
     def put(self, job: Job) -> None:
-        """Add a job and wake the worker."""
+        """Add a job."""
         job.lease.hold()
-        self._waiting.append(job)
-        self._arrival.set()
-
-    async def next_batch(self, take: TakeBatch) -> list[Job]:
-        """Wait until ``take`` finds jobs. A worker that is free never waits for more to come."""
-        while not (batch := take(self._waiting)):
-            self._arrival.clear()
-            await self._arrival.wait()
-        return batch
+        self.waiting.append(job)
 
     def drop_all(self) -> None:
         """Cancel all jobs that wait."""
-        while self._waiting:
-            job = self._waiting.popleft()
+        while self.waiting:
+            job = self.waiting.popleft()
             job.answer.cancel()
             job.lease.let_go()

@@ -1,10 +1,10 @@
-"""One model's queue and worker: what waits runs as soon as the worker is free."""
+"""One model's queue and its runs: what waits runs as soon as cores are free for it."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
@@ -22,11 +22,27 @@ ObserveBatch = Callable[[int], None]
 """Called with the number of images of each batch."""
 
 
-class Scheduler:
-    """Runs one model's images, one batch at a time, in a thread of its own.
+@dataclass(frozen=True)
+class Lanes:
+    """Side by side runs of one model, one core each.
 
-    onnxruntime spreads one run over the cores by itself, so a second worker would only make both
-    slower. Batches are whatever waits when the worker gets free: an idle service adds no delay.
+    One run spreads over the cores by itself, but not evenly: a thread that has to decode an image
+    in between keeps the others waiting. When enough images wait to give each core one of its own,
+    no core waits for another. The answers have the same bits.
+
+    Attributes:
+        model: the same file, opened with one thread per run.
+        count: how many runs there may be side by side, one per core.
+    """
+
+    model: SegmentationModel
+    count: int
+
+
+class Scheduler:
+    """Runs one model's images in threads of its own.
+
+    Batches are whatever waits when a run may begin: an idle service adds no delay.
     """
 
     def __init__(
@@ -36,34 +52,36 @@ class Scheduler:
         max_batch: int,
         max_batch_pixels: int,
         queue_size: int,
+        lanes: Lanes | None = None,
         observe_batch: ObserveBatch = lambda _: None,
     ) -> None:
         self._model = model
         self._max_batch = max_batch
         self._max_batch_pixels = max_batch_pixels
         self._queue_size = queue_size
+        self._lanes = lanes
         self._observe_batch = observe_batch
         self._under_way = 0
         self._queue = JobQueue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"run-{model.spec.name}")
-        self._worker: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(
+            lanes.count if lanes is not None else 1, thread_name_prefix=f"run-{model.spec.name}"
+        )
+        self._whole_run: asyncio.Task[None] | None = None
+        self._lane_runs: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
-        """Images that wait for the worker."""
+        """Images that wait for their run."""
         return len(self._queue)
 
-    def start(self) -> None:
-        """Start the worker in the running event loop."""
-        self._worker = asyncio.get_running_loop().create_task(self._work())
-
     async def close(self) -> None:
-        """Stop the worker; what still waits is cancelled."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        """Wait for no run; what still waits is cancelled."""
         self._queue.drop_all()
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        runs = [*self._lane_runs, *([self._whole_run] if self._whole_run is not None else [])]
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     def check_room(self) -> None:
         """Tell, before a body is read, whether a slot would be free.
@@ -104,36 +122,71 @@ class Scheduler:
         answer: asyncio.Future[Segmentation] = asyncio.get_running_loop().create_future()
         job = Job(image_chw=image_chw, probabilities=probabilities, lease=lease, answer=answer)
         self._queue.put(job)
+        self._begin_runs()
         segmentation = await answer
         trace.add("queue", job.started_s - job.queued_s)
         trace.add("run", job.finished_s - job.started_s)
         return segmentation
 
-    async def _work(self) -> None:
-        while True:
-            # In a function of its own, because its variables would hold the last batch's images
-            # for as long as the service is idle.
-            await self._work_off_one_batch()
+    def _begin_runs(self) -> None:
+        """Begin all runs that may begin now; called whenever a job came or a run ended."""
+        while self._whole_run is None and len(self._queue):
+            free_lanes = self._free_lanes()
+            if free_lanes:
+                # The lanes share what waits, so that none takes a batch and leaves others idle.
+                share = -(-len(self._queue) // free_lanes)
+                batch = self._take(min(self._max_batch, share))
+            elif not self._lane_runs:
+                batch = self._take(self._max_batch)
+            else:
+                return
+            if batch:
+                self._begin(batch, in_lane=free_lanes > 0)
 
-    async def _work_off_one_batch(self) -> None:
-        batch = await self._queue.next_batch(self._take)
+    def _free_lanes(self) -> int:
+        """How many lanes may take a batch: none where the cores could not all be kept busy.
+
+        Nor for an image so large that one in each lane would take more memory than one alone may.
+        """
+        lanes, running = self._lanes, len(self._lane_runs)
+        if lanes is None or running + len(self._queue) < lanes.count:
+            return 0
+        if self._queue.oldest.pixels * lanes.count > self._model.spec.whole_image_max_pixels:
+            return 0
+        return lanes.count - running
+
+    def _take(self, max_images: int) -> list[Job]:
+        return take_batch(
+            self._queue.waiting, max_images=max_images, max_pixels=self._max_batch_pixels
+        )
+
+    def _begin(self, batch: list[Job], *, in_lane: bool) -> None:
         self._observe_batch(len(batch))
+        model = self._lanes.model if in_lane and self._lanes is not None else self._model
+        run = asyncio.get_running_loop().create_task(self._run(model, batch))
+        run.add_done_callback(self._ended)
+        if in_lane:
+            self._lane_runs.add(run)
+        else:
+            self._whole_run = run
+
+    def _ended(self, run: "asyncio.Task[None]") -> None:
+        self._lane_runs.discard(run)
+        if run is self._whole_run:
+            self._whole_run = None
+        if not run.cancelled():
+            self._begin_runs()
+
+    async def _run(self, model: SegmentationModel, batch: list[Job]) -> None:
         started_s = monotonic()
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(
-                self._thread, run_batch, self._model, batch
+                self._threads, run_batch, model, batch
             )
         finally:
             for job in batch:
                 job.lease.let_go()
         _hand_out(batch, outcomes, started_s=started_s, finished_s=monotonic())
-
-    def _take(self, waiting: deque[Job]) -> list[Job]:
-        return take_batch(
-            waiting,
-            max_images=self._max_batch,
-            max_pixels=self._max_batch_pixels,
-        )
 
 
 def _hand_out(

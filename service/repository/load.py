@@ -8,7 +8,7 @@ from typing import Literal
 from contract.errors import DeviceUnavailable, LongskipError, ModelNotFound
 from contract.model import Model
 from contract.repository import MODEL_FILE, find_model, list_models, list_versions
-from contract.session import CPU_PROVIDER, Device, why_no_cuda
+from contract.session import CPU_PROVIDER, Device, usable_cores, why_no_cuda
 from contract.spec import Precision
 from service.repository.repository import Entry, FailedModel, Repository, ServedModel
 from service.settings import Settings
@@ -37,6 +37,7 @@ def _load(settings: Settings, name: str, version: int) -> Entry:
     path = find_model(settings.models, name, version)
     try:
         model = _open(path, settings)
+        one_core = _open_for_one_core(model, settings)
     except DeviceUnavailable:
         raise
     except Exception as error:  # whatever a damaged file sets off, the others are served
@@ -48,7 +49,7 @@ def _load(settings: Settings, name: str, version: int) -> Entry:
         "%s/%d ready: %s on %s, proved in %.1f s",
         *(name, version, model.precision, model.provider, took_s),
     )
-    return ServedModel(name=name, version=version, model=model)
+    return ServedModel(name=name, version=version, model=model, one_core=one_core)
 
 
 def _open(path: Path, settings: Settings) -> Model:
@@ -66,6 +67,13 @@ def _open(path: Path, settings: Settings) -> Model:
         reason = _reason(error, path.parent)
         _log.warning("the preferred %s variant is left out: %s", preferred, reason)
         return model
+
+
+def _open_for_one_core(model: Model, settings: Settings) -> Model | None:
+    cores = settings.threads or usable_cores()
+    if model.provider != CPU_PROVIDER or cores == 1:
+        return None
+    return Model.open(model.path, device="cpu", threads=1)
 
 
 def _variant(path: Path, precision: Precision) -> Path:

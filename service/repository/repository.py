@@ -14,11 +14,20 @@ ModelKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A version that proved itself on the provider in use."""
+    """A version that proved itself on the provider in use.
+
+    Attributes:
+        name: as in the repository.
+        version: as in the repository.
+        model: the opened file, whose runs take all cores.
+        one_core: the same file opened with one thread per run, for runs side by side; None where
+            one run alone keeps the device busy.
+    """
 
     name: str
     version: int
     model: SegmentationModel
+    one_core: SegmentationModel | None = None
 
     @property
     def key(self) -> ModelKey:

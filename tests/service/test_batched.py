@@ -138,3 +138,21 @@ def test_the_shipped_nets_answer_the_same_bits_alone_and_batched(
                 np.testing.assert_array_equal(archive["labels"], labels[0])
                 np.testing.assert_array_equal(archive["probabilities"], probabilities[0])
             assert max(shape[0] for shape in model.sizes_run) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nuclei", "nuclei-noskip"])
+def test_the_shipped_nets_answer_the_same_bits_on_one_core_and_on_several(
+    repository_root: Path, name: str
+) -> None:
+    """So that a crowd, whose images take one core each, gets what a single request gets."""
+    path = repository_root / "models" / name / "1" / "model.onnx"
+    one, several = (Model.open(path, device="cpu", threads=n, prove=False) for n in (1, 3))
+    picture = read_image(sorted((repository_root / "docs" / "samples").glob("*.png"))[0])
+    image_chw = picture.pixels_hwc[:, :, :3].transpose(2, 0, 1).astype(np.float32)
+    for height, width in [(1, 1), (7, 5), (33, 47), (64, 64), (101, 96), (250, 201)]:
+        crop_nchw = np.ascontiguousarray(image_chw[None, :, :height, :width])
+        outputs = ("labels", "probabilities")
+        expected, found = (m.run(crop_nchw, outputs=outputs) for m in (several, one))
+        for output in outputs:
+            np.testing.assert_array_equal(found[output], expected[output])

@@ -1,0 +1,176 @@
+"""Few images run one after the other over all cores, many side by side on one core each."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contract.model import Model, Segmentation
+from service.engine.budget import PixelBudget
+from service.engine.scheduler import Lanes, Scheduler
+from service.trace import begin_trace
+
+WITHIN_S = 30
+
+
+class Held:
+    """A real model, each of whose runs waits to be let go; it notes what it ran."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.entered = threading.Semaphore(0)
+        self.let_go = threading.Semaphore(0)
+        self.ran: list[tuple[int, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def _wait(self, shape: tuple[int, ...]) -> None:
+        self.ran.append(shape)
+        self.entered.release()
+        assert self.let_go.acquire(timeout=WITHIN_S)
+
+    def run(self, image_nchw: Any, **options: Any) -> Any:
+        self._wait(image_nchw.shape)
+        return self._model.run(image_nchw, **options)
+
+    def segment(self, image_chw: Any, **options: Any) -> Segmentation:
+        self._wait((1, *image_chw.shape))
+        return self._model.segment(image_chw, **options)
+
+
+class Bench:
+    """A scheduler with lanes whose runs the test lets go one by one."""
+
+    def __init__(self, model: Model, lanes: int) -> None:
+        self.whole, self.lane = Held(model), Held(model)
+        self.scheduler = Scheduler(
+            self.whole,
+            max_batch=8,
+            max_batch_pixels=64 * 64,
+            queue_size=64,
+            lanes=Lanes(self.lane, lanes),
+        )
+
+    def send(self, *size: int) -> "asyncio.Task[Segmentation]":
+        image_chw = np.full((1, *size), 200, np.float32)
+        work = self.scheduler.segment(
+            image_chw, probabilities=False, lease=PixelBudget(10**6).lease(), trace=begin_trace({})
+        )
+        return asyncio.get_running_loop().create_task(work)
+
+
+async def entered(held: Held) -> None:
+    assert await asyncio.to_thread(held.entered.acquire, timeout=WITHIN_S)
+
+
+@pytest.fixture
+def play(models: Path) -> Callable[..., None]:
+    """Play a scene against a scheduler with so many lanes."""
+    model = Model.open(models / "grey" / "1" / "model.onnx", device="cpu", threads=1)
+
+    def play(scene: Callable[[Bench], Awaitable[None]], *, lanes: int) -> None:
+        async def run() -> None:
+            bench = Bench(model, lanes)
+            await scene(bench)
+            await bench.scheduler.close()
+
+        asyncio.run(run())
+
+    return play
+
+
+def test_few_take_all_cores_and_many_one_each(play: Callable[..., None]) -> None:
+    async def scene(bench: Bench) -> None:
+        first = bench.send(2, 2)
+        await entered(bench.whole)
+        crowd = [bench.send(64, 64) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert bench.scheduler.waiting == 3  # nothing begins beside a run over all cores
+        bench.whole.let_go.release()
+        await first
+        # Both lanes are busy at one time; an image as large as a batch may be goes alone.
+        await entered(bench.lane)
+        await entered(bench.lane)
+        assert bench.scheduler.waiting == 1
+        bench.lane.let_go.release(3)
+        await asyncio.gather(*crowd)
+        last = bench.send(3, 3)
+        await entered(bench.whole)
+        bench.whole.let_go.release()
+        await last
+        assert bench.whole.ran == [(1, 1, 2, 2), (1, 1, 3, 3)]
+        assert bench.lane.ran == [(1, 1, 64, 64)] * 3
+
+    play(scene, lanes=2)
+
+
+def test_lanes_share_small_images(play: Callable[..., None]) -> None:
+    async def scene(bench: Bench) -> None:
+        first = bench.send(2, 2)
+        await entered(bench.whole)
+        crowd = [bench.send(8, 8) for _ in range(5)]
+        await asyncio.sleep(0)
+        bench.whole.let_go.release()
+        bench.lane.let_go.release(2)
+        await asyncio.gather(first, *crowd)
+        assert sorted(bench.lane.ran) == [(2, 1, 8, 8), (3, 1, 8, 8)]
+
+    play(scene, lanes=2)
+
+
+def test_one_lane_alone_does_not_go_on_while_cores_would_idle(play: Callable[..., None]) -> None:
+    async def scene(bench: Bench) -> None:
+        first = bench.send(2, 2)
+        await entered(bench.whole)
+        crowd = [bench.send(64, 64) for _ in range(3)]
+        await asyncio.sleep(0)
+        bench.whole.let_go.release()
+        for _ in crowd:
+            await entered(bench.lane)
+        bench.lane.let_go.release(2)
+        await asyncio.wait(crowd, return_when=asyncio.FIRST_COMPLETED)
+        while sum(task.done() for task in crowd) < 2:
+            await asyncio.sleep(0.01)
+        late = bench.send(4, 4)
+        await asyncio.sleep(0.05)
+        assert bench.scheduler.waiting == 1  # one in a lane and one waiting: two of three cores
+        bench.lane.let_go.release()
+        await entered(bench.whole)
+        bench.whole.let_go.release()
+        await asyncio.gather(first, late, *crowd)
+        assert bench.whole.ran == [(1, 1, 2, 2), (1, 1, 4, 4)]
+
+    play(scene, lanes=3)
+
+
+def test_large_images_never_run_side_by_side(play: Callable[..., None]) -> None:
+    async def scene(bench: Bench) -> None:
+        limit = bench.whole.spec.whole_image_max_pixels
+        side = 1 + int((limit / 2) ** 0.5)
+        bench.whole.let_go.release(4)
+        crowd = [bench.send(side, side) for _ in range(4)]
+        answers = await asyncio.gather(*crowd)
+        assert [answer.labels.shape for answer in answers] == [(side, side)] * 4
+        assert len(bench.whole.ran) == 4
+        assert not bench.lane.ran
+
+    play(scene, lanes=2)
+
+
+def test_closing_cancels_what_waits_and_what_runs(play: Callable[..., None]) -> None:
+    async def scene(bench: Bench) -> None:
+        first = bench.send(2, 2)
+        await entered(bench.whole)
+        waits = bench.send(3, 3)
+        await asyncio.sleep(0)
+        bench.whole.let_go.release()
+        await bench.scheduler.close()
+        assert waits.cancelled()
+        first.cancel()
+
+    play(scene, lanes=2)
