@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.decision import labels_of, tie_margin
 from contract.errors import ModelBroken
-from contract.golden import OUTPUTS, golden_input, tie_margin
+from contract.golden import OUTPUTS, golden_input
 from contract.model import Model
 
 SIZES_HW = ((1, 1), (1, 37), (33, 47), (64, 64))
@@ -31,7 +32,7 @@ def check_answers(model: Model, *, intensity_range: tuple[float, float], seed: i
         both = model.run(np.concatenate([first, second]), outputs=OUTPUTS)
         _check_one(model, alone, size_hw)
         _check_one(model, both, size_hw)
-        margin = tie_margin(alone["probabilities"][0], model.spec.task)
+        margin = tie_margin(alone["probabilities"][0], model.spec.task, model.spec.thresholds_prob)
         changed = (alone["labels"][0] != both["labels"][0]) & (margin > TIE)
         if changed.any():
             raise ModelBroken(
@@ -55,8 +56,8 @@ def _check_one(model: Model, answer: dict[str, NDArray[Any]], size_hw: tuple[int
             "the background's beside it"
         )
     for one, these in zip(probabilities, labels, strict=True):
-        best = (one > 0.5) if spec.task == "multilabel" else one.argmax(axis=0)
-        if ((these != best) & (tie_margin(one, spec.task) > TIE)).any():
+        best = labels_of(one, spec.task, spec.thresholds_prob)
+        if ((these != best) & (tie_margin(one, spec.task, spec.thresholds_prob) > TIE)).any():
             raise ModelBroken(
                 f"{source}: labels are not the classes of highest probability; labels hold "
                 f"{np.unique(these).tolist()}. They must be class indices, not 0/255"

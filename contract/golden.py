@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.decision import tie_margin
 from contract.errors import GoldenMismatch
 from contract.spec import GoldenSample, Precision, Tolerance
 
@@ -132,22 +133,13 @@ def check_golden(model: "Model") -> None:
             f"{tolerance.probability_max_abs:.2g}. The file or this provider is not to be trusted."
         )
     flipped = (labels != stored_labels) & (
-        tie_margin(stored, model.spec.task) > tolerance.tie_margin
+        tie_margin(stored, model.spec.task, model.spec.thresholds_prob) > tolerance.tie_margin
     )
     if flipped.any():
         raise GoldenMismatch(
             f"{place}: {int(flipped.sum())} of the golden sample's {flipped.size} labels differ "
             "where there is no tie. The file or this provider is not to be trusted."
         )
-
-
-def tie_margin(probabilities_khw: NDArray[np.float32], task: str) -> NDArray[np.float32]:
-    """Distance between the two best classes; for multilabel between a class and its absence."""
-    if task == "multilabel":
-        return np.abs(2 * probabilities_khw - 1)
-    second, best = np.partition(probabilities_khw, -2, axis=0)[-2:]
-    margin: NDArray[np.float32] = best - second
-    return margin
 
 
 def _draw(words: np.random.PCG64, count: int) -> list[int]:

@@ -13,13 +13,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from contract.decision import labels_of
 from contract.errors import ChannelMismatch, ImageTooLarge, ModelBroken, RequestInvalid
 from contract.golden import check_golden
 from contract.interface import check_interface
 from contract.session import Device, open_session, run_options
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
-from contract.tiling import Progress, blend_bands, labels_of
+from contract.tiling import Progress, blend_bands
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class Model:
         bands = blend_bands(image_chw, run_tile, spec.tiles, n_classes=n_classes, progress=progress)
         for band in bands:
             rows = slice(band.top, band.top + band.probabilities.shape[1])
-            labels[..., rows, :] = labels_of(band.probabilities, spec.task)
+            labels[..., rows, :] = labels_of(band.probabilities, spec.task, spec.thresholds_prob)
             if kept is not None:
                 kept[:, rows] = band.probabilities
         return Segmentation(labels=labels, probabilities=kept, tiled=True)

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from contract.errors import SpecInvalid, SpecMissing, SpecTooNew
 
 METADATA_KEY = "longskip.spec"
-SCHEMA_VERSION = 1
+# 2: members, mirrors, calibration, thresholds_prob. All are optional, so 1 reads as before.
+SCHEMA_VERSION = 2
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Colour = tuple[
@@ -23,6 +24,7 @@ Colour = tuple[
 ]
 LongSkip = Literal["concat", "add", "attention", "none"]
 Precision = Literal["fp32", "fp16", "int8"]
+Mirror = Literal["horizontal", "vertical", "both"]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -74,7 +76,7 @@ class Tiles(Part):
 
 
 class NetDescription(Part):
-    """The net behind the file. ``long_skips`` stands finest level first."""
+    """The net behind the file, one member's. ``long_skips`` stands finest level first."""
 
     architecture: str
     encoder: str | None = None
@@ -115,6 +117,21 @@ class MetricSummary(Part):
     excluded_empty: Annotated[int, Field(ge=0)] = 0
 
 
+class Calibration(Part):
+    """Probabilities are softmax (sigmoid) of logits / ``temperature`` (Guo 2017), and what it did.
+
+    ECE and negative log-likelihood in nats, over pixels of ``images`` that no net that answered
+    for them was trained on; the temperature was fitted on the same ones.
+    """
+
+    temperature: float = Field(gt=0)
+    images: PositiveInt
+    ece_before: float = Field(ge=0, le=1)
+    ece_after: float = Field(ge=0, le=1)
+    nll_before: float = Field(ge=0)
+    nll_after: float = Field(ge=0)
+
+
 class Tolerance(Part):
     """How far a provider's answer may lie from the stored one.
 
@@ -146,6 +163,10 @@ class ModelSpec(Part):
     Classes: index 0 is the background for ``multiclass`` (softmax over K classes; a binary task
     has K = 2) and there is no background for ``multilabel`` (a sigmoid per class).
     Sizes are (H, W) in pixels; a spec has a working size or tiles, never both.
+
+    ``probabilities`` are the mean over ``members`` nets, each asked for the image as it is and for
+    its ``mirrors`` (``both``: turned by 180 degrees). ``thresholds_prob``, one per class, decide
+    the labels as ``contract/decision.py`` says; for multiclass they sum to 1.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -164,6 +185,10 @@ class ModelSpec(Part):
     tileable: bool = True
     tiles: Tiles | None = None
     net: NetDescription
+    members: PositiveInt = 1
+    mirrors: tuple[Mirror, ...] = ()
+    calibration: Calibration | None = None
+    thresholds_prob: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     precision: Precision = "fp32"
     preferred_precision: dict[Literal["cpu", "cuda"], Precision] = Field(default_factory=dict)
     training_data: TrainingData | None = None
@@ -194,7 +219,23 @@ class ModelSpec(Part):
                 )
         if self.colour_order == "RGB" and self.channels != 3:
             raise ValueError(f"colour_order RGB needs 3 channels, got {self.channels}")
+        if len(set(self.mirrors)) != len(self.mirrors):
+            raise ValueError(f"mirrors must differ, got {list(self.mirrors)}")
+        if self.thresholds_prob is not None:
+            self._check_thresholds(self.thresholds_prob)
         return self
+
+    def _check_thresholds(self, thresholds_prob: tuple[float, ...]) -> None:
+        if len(thresholds_prob) != len(self.classes):
+            raise ValueError(
+                f"thresholds_prob has {len(thresholds_prob)} numbers for {len(self.classes)} "
+                "classes; give one per class"
+            )
+        if self.task == "multiclass" and abs(sum(thresholds_prob) - 1) > 1e-3:
+            raise ValueError(
+                f"thresholds_prob sum to {sum(thresholds_prob):g}; for multiclass they sum to 1, "
+                "e.g. 0.7 and 0.3 for class 1 from probability 0.3 on"
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:

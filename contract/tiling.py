@@ -11,7 +11,6 @@ handed out, so memory is bounded by one band (patch height x image width), not b
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,20 +121,3 @@ def blend_bands(
         kept = rows.patch - finished
         band[:, :kept] = band[:, finished:].copy()
         band[:, kept:] = 0
-
-
-def labels_of(
-    probabilities_khw: NDArray[np.float32], task: Literal["multiclass", "multilabel"]
-) -> NDArray[np.uint8]:
-    """Return class indices ``[H, W]``, or 0/1 ``[K, H, W]`` for ``multilabel``.
-
-    The lowest class index wins a tie; a multilabel class is set from probability 0.5 on.
-    """
-    labels: NDArray[Any]
-    if task == "multilabel":
-        labels = probabilities_khw >= 0.5
-    elif len(probabilities_khw) == 2:  # 80 times as fast as argmax
-        labels = probabilities_khw[1] > probabilities_khw[0]
-    else:
-        labels = probabilities_khw.argmax(axis=0)
-    return labels.astype(np.uint8)

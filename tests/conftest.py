@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from contract.spec import (
     METADATA_KEY,
+    SCHEMA_VERSION,
     ModelSpec,
     NetDescription,
     Normalising,
@@ -139,7 +140,7 @@ def _write_threshold_model(
         spec = spec.model_copy(update={"golden": golden})
     text = spec.to_metadata()
     if break_spec == "newer":
-        text = text.replace('"schema_version":1', '"schema_version":99')
+        text = text.replace(f'"schema_version":{SCHEMA_VERSION}', '"schema_version":99')
     elif break_spec == "invalid":
         text = text.replace(f'"channels":{channels}', '"channels":0')
     write({} if break_spec == "missing" else {METADATA_KEY: text})

@@ -51,6 +51,11 @@ def test_there_and_back():
         ({"tiles": {"patch": [8, 8]}, "tileable": False}, "tileable is false"),
         ({"tiles": {"patch": [8, 8], "overlap": 1.0}}, "less than 1"),
         ({"latency_ms": 3}, "Extra inputs"),
+        ({"members": 0}, "greater than or equal to 1"),
+        ({"mirrors": ["both", "both"]}, "must differ"),
+        ({"thresholds_prob": [0.5]}, "1 numbers for 2 classes"),
+        ({"thresholds_prob": [0.5, 0.6]}, "sum to 1.1"),
+        ({"thresholds_prob": [0.0, 1.0]}, "greater than 0"),
     ],
 )
 def test_an_invalid_spec_cannot_exist(changes, words):
@@ -84,3 +89,9 @@ def test_metadata_that_hold_no_spec(text, error, words):
     with pytest.raises(error, match=words) as caught:
         ModelSpec.from_metadata(metadata, source="a/model.onnx")
     assert "a/model.onnx" in str(caught.value)
+
+
+def test_a_spec_of_the_schema_before_is_read_as_it_was_meant():
+    text = json.dumps({**SMALLEST, "schema_version": SCHEMA_VERSION - 1})
+    old = ModelSpec.from_metadata({METADATA_KEY: text}, source="x")
+    assert (old.members, old.mirrors, old.calibration, old.thresholds_prob) == (1, (), None, None)

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.decision import labels_of
 from contract.errors import RequestInvalid
 from contract.spec import Tiles
-from contract.tiling import blend_bands, labels_of, plan_axis, plan_tiles
+from contract.tiling import blend_bands, plan_axis, plan_tiles
 
 sizes = st.integers(1, 60)
 patches = st.integers(1, 25)
@@ -130,15 +131,6 @@ def test_progress_counts_every_tile():
     assert said == [(done, 6) for done in range(1, 7)]
     rows, columns = plan_tiles((25, 20), tiles)
     assert (rows.starts, columns.starts) == ((0, 10, 15), (0, 10))
-
-
-def test_labels_of_probabilities():
-    two = np.array([[[0.5, 0.4, 0.6]], [[0.5, 0.6, 0.4]]], np.float32)
-    assert labels_of(two, "multiclass").tolist() == [[0, 1, 0]]
-    three = np.array([[[0.2, 0.4]], [[0.2, 0.4]], [[0.6, 0.2]]], np.float32)
-    assert labels_of(three, "multiclass").tolist() == [[2, 0]]
-    assert labels_of(two, "multilabel").tolist() == [[[1, 0, 1]], [[1, 1, 0]]]
-    assert labels_of(two, "multilabel").dtype == np.uint8
 
 
 def inner_columns(size, plan, margin):
