@@ -73,6 +73,12 @@ class JobQueue:
         job.lease.hold()
         self.waiting.append(job)
 
+    def drop(self, job: Job) -> None:
+        """Take a job out again whose answer nobody wants any more; it may be gone already."""
+        if job in self.waiting:
+            self.waiting.remove(job)
+            job.lease.let_go()
+
     def drop_all(self) -> None:
         """Cancel all jobs that wait."""
         while self.waiting:

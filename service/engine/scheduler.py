@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from service.engine.run import SegmentationModel, run_batch
 from service.errors import Overloaded
 from service.trace import Trace
 
+Run: TypeAlias = "asyncio.Future[list[Segmentation | Exception]]"
+"""What one run gives: an outcome per image, in order."""
 ObserveBatch = Callable[[int], None]
 """Called with the number of images of each batch."""
 
@@ -60,14 +64,16 @@ class Scheduler:
         self._max_batch_pixels = max_batch_pixels
         self._queue_size = queue_size
         self._lanes = lanes
+        # All lanes together need no more memory than one image alone may.
+        self._lane_pixels = model.spec.whole_image_max_pixels // (lanes.count if lanes else 1)
         self._observe_batch = observe_batch
         self._under_way = 0
         self._queue = JobQueue()
         self._threads = ThreadPoolExecutor(
             lanes.count if lanes is not None else 1, thread_name_prefix=f"run-{model.spec.name}"
         )
-        self._whole_run: asyncio.Task[None] | None = None
-        self._lane_runs: set[asyncio.Task[None]] = set()
+        self._whole_run: Run | None = None
+        self._lane_runs: set[Run] = set()
 
     @property
     def waiting(self) -> int:
@@ -75,12 +81,10 @@ class Scheduler:
         return len(self._queue)
 
     async def close(self) -> None:
-        """Wait for no run; what still waits is cancelled."""
+        """Wait for no image: who still waits for one is cancelled."""
         self._queue.drop_all()
-        runs = [*self._lane_runs, *([self._whole_run] if self._whole_run is not None else [])]
-        for run in runs:
+        for run in (*self._lane_runs, *([self._whole_run] if self._whole_run is not None else [])):
             run.cancel()
-        await asyncio.gather(*runs, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     def check_room(self) -> None:
@@ -123,7 +127,11 @@ class Scheduler:
         job = Job(image_chw=image_chw, probabilities=probabilities, lease=lease, answer=answer)
         self._queue.put(job)
         self._begin_runs()
-        segmentation = await answer
+        try:
+            segmentation = await answer
+        except asyncio.CancelledError:
+            self._queue.drop(job)
+            raise
         trace.add("queue", job.started_s - job.queued_s)
         trace.add("run", job.finished_s - job.started_s)
         return segmentation
@@ -135,9 +143,9 @@ class Scheduler:
             if free_lanes:
                 # The lanes share what waits, so that none takes a batch and leaves others idle.
                 share = -(-len(self._queue) // free_lanes)
-                batch = self._take(min(self._max_batch, share))
+                batch = self._take(min(self._max_batch, share), self._lane_pixels)
             elif not self._lane_runs:
-                batch = self._take(self._max_batch)
+                batch = self._take(self._max_batch, self._max_batch_pixels)
             else:
                 return
             if batch:
@@ -146,61 +154,70 @@ class Scheduler:
     def _free_lanes(self) -> int:
         """How many lanes may take a batch: none where the cores could not all be kept busy.
 
-        Nor for an image so large that one in each lane would take more memory than one alone may.
+        Nor for an image that is too large for a lane.
         """
         lanes, running = self._lanes, len(self._lane_runs)
         if lanes is None or running + len(self._queue) < lanes.count:
             return 0
-        if self._queue.oldest.pixels * lanes.count > self._model.spec.whole_image_max_pixels:
+        if self._queue.oldest.pixels > self._lane_pixels:
             return 0
         return lanes.count - running
 
-    def _take(self, max_images: int) -> list[Job]:
-        return take_batch(
-            self._queue.waiting, max_images=max_images, max_pixels=self._max_batch_pixels
-        )
+    def _take(self, max_images: int, max_pixels: int) -> list[Job]:
+        max_pixels = min(max_pixels, self._max_batch_pixels)
+        return take_batch(self._queue.waiting, max_images=max_images, max_pixels=max_pixels)
 
     def _begin(self, batch: list[Job], *, in_lane: bool) -> None:
         self._observe_batch(len(batch))
         model = self._lanes.model if in_lane and self._lanes is not None else self._model
-        run = asyncio.get_running_loop().create_task(self._run(model, batch))
-        run.add_done_callback(self._ended)
+        run = self._start(model, batch)
         if in_lane:
             self._lane_runs.add(run)
         else:
             self._whole_run = run
+        run.add_done_callback(partial(self._ended, batch, monotonic()))
 
-    def _ended(self, run: "asyncio.Task[None]") -> None:
+    def _start(self, model: SegmentationModel, batch: list[Job]) -> Run:
+        loop = asyncio.get_running_loop()
+        try:
+            return loop.run_in_executor(self._threads, run_batch, model, batch)
+        except RuntimeError as error:  # no thread can be started, or the scheduler is closed
+            run: Run = loop.create_future()
+            run.set_exception(error)
+            return run
+
+    def _ended(self, batch: list[Job], started_s: float, run: Run) -> None:
         self._lane_runs.discard(run)
         if run is self._whole_run:
             self._whole_run = None
-        if not run.cancelled():
+        for job in batch:
+            job.started_s, job.finished_s = started_s, monotonic()
+            job.lease.let_go()
+        try:
+            _hand_out(batch, run)
+        finally:
             self._begin_runs()
 
-    async def _run(self, model: SegmentationModel, batch: list[Job]) -> None:
-        started_s = monotonic()
-        try:
-            outcomes = await asyncio.get_running_loop().run_in_executor(
-                self._threads, run_batch, model, batch
-            )
-        finally:
-            for job in batch:
-                job.lease.let_go()
-        _hand_out(batch, outcomes, started_s=started_s, finished_s=monotonic())
 
-
-def _hand_out(
-    batch: Sequence[Job],
-    outcomes: Sequence[Segmentation | Exception],
-    *,
-    started_s: float,
-    finished_s: float,
-) -> None:
+def _hand_out(batch: Sequence[Job], run: Run) -> None:
+    """Give every job of a run its answer, whatever became of the run."""
+    if run.cancelled():
+        for job in batch:
+            job.answer.cancel()
+        return
+    error = run.exception()
+    outcomes = run.result() if error is None else [_raisable(error)] * len(batch)
     for job, outcome in zip(batch, outcomes, strict=True):
-        job.started_s, job.finished_s = started_s, finished_s
         if job.answer.done():
             continue
         if isinstance(outcome, Exception):
-            job.answer.set_exception(outcome)
+            job.answer.set_exception(_raisable(outcome))
         else:
             job.answer.set_result(outcome)
+
+
+def _raisable(error: BaseException) -> Exception:
+    """Return an error that a future takes and that does not end the event loop it is raised in."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return RuntimeError(f"a run ended by {type(error).__name__}")

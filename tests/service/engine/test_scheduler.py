@@ -48,6 +48,7 @@ class Bench:
 
     def __init__(self, model: Model, lanes: int) -> None:
         self.whole, self.lane = Held(model), Held(model)
+        self.budget = PixelBudget(10**9)
         self.scheduler = Scheduler(
             self.whole,
             max_batch=8,
@@ -57,11 +58,15 @@ class Bench:
         )
 
     def send(self, *size: int) -> "asyncio.Task[Segmentation]":
+        return asyncio.get_running_loop().create_task(self._segment(*size))
+
+    async def _segment(self, *size: int) -> Segmentation:
         image_chw = np.full((1, *size), 200, np.float32)
-        work = self.scheduler.segment(
-            image_chw, probabilities=False, lease=PixelBudget(10**6).lease(), trace=begin_trace({})
-        )
-        return asyncio.get_running_loop().create_task(work)
+        with self.budget.lease() as lease:
+            lease.take(size[0] * size[1])
+            return await self.scheduler.segment(
+                image_chw, probabilities=False, lease=lease, trace=begin_trace({})
+            )
 
 
 async def entered(held: Held) -> None:
@@ -170,7 +175,55 @@ def test_closing_cancels_what_waits_and_what_runs(play: Callable[..., None]) -> 
         await asyncio.sleep(0)
         bench.whole.let_go.release()
         await bench.scheduler.close()
+        # Nobody waits for ever: neither who stood in the queue nor whose image was running.
+        await asyncio.wait([first, waits], timeout=WITHIN_S)
         assert waits.cancelled()
-        first.cancel()
+        assert first.cancelled()
+        late = bench.send(2, 2)
+        with pytest.raises(RuntimeError):
+            await asyncio.wait_for(late, WITHIN_S)
+
+    play(scene, lanes=2)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), StopIteration(), SystemExit(1)])
+def test_every_image_gets_an_answer_however_its_run_ends(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    async def scene(bench: Bench) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        for held in (bench.whole, bench.lane):
+            monkeypatch.setattr(held, "run", fail)
+            monkeypatch.setattr(held, "segment", fail)
+        expected = MemoryError if isinstance(error, MemoryError) else RuntimeError
+        crowd = [bench.send(4, 4) for _ in range(7)]
+        done, pending = await asyncio.wait(crowd, timeout=WITHIN_S)
+        assert not pending
+        assert all(isinstance(task.exception(), expected) for task in done)
+        assert bench.budget.held_pixels == 0
+        assert bench.scheduler.waiting == 0
+
+    play(scene, lanes=2)
+
+
+def test_an_image_that_nobody_waits_for_gives_its_memory_back_at_once(
+    play: Callable[..., None],
+) -> None:
+    async def scene(bench: Bench) -> None:
+        first = bench.send(2, 2)
+        await entered(bench.whole)
+        waits = [bench.send(30, 30) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert bench.budget.held_pixels == 4 + 2 * 900
+        waits[0].cancel()
+        await asyncio.wait(waits[:1])
+        assert bench.budget.held_pixels == 4 + 900
+        assert bench.scheduler.waiting == 1
+        bench.whole.let_go.release(2)
+        await asyncio.gather(first, waits[1])
+        assert bench.whole.ran == [(1, 1, 2, 2), (1, 1, 30, 30)]
+        assert bench.budget.held_pixels == 0
 
     play(scene, lanes=2)
