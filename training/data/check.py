@@ -3,26 +3,29 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from contract.errors import DataError, ImageError
 from imaging.decode import read_image
 from training.data.case import Case
 from training.data.findings import Finding
-from training.data.masks import read_stored_mask, value_counts
+from training.data.glance import Glance, glance_at
+from training.data.masks import ColourMask, read_stored_mask, value_counts
 
 # Limits what a broken header can ask for; far above any image that a training set holds.
 MAX_PIXELS = 1 << 28
 ROTATED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap height and width
 LINE_EVERY_S = 10.0
+INDICES = (
+    "store one class index (0, 1, 2, …) per pixel in a single-channel PNG; doctor --write-spec "
+    "proposes which, and converts"
+)
 
 T = TypeVar("T")
 
@@ -35,30 +38,34 @@ class Seen:
     """
 
     size_hw: tuple[int, int] | None
-    channels: int
+    glance: Glance | None
     values: tuple[dict[int, int] | None, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def channels(self) -> int:
+        """The image's channels that carry content; 0 where it could not be read."""
+        return self.glance.channels if self.glance is not None else 0
 
 
 def look_at_all(cases: Sequence[Case], *, progress: bool) -> list[Seen]:
     """Read every file of every case, in threads (the decoders release the GIL)."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         seen = pool.map(look_at, cases)
-        return list(_shown(seen, len(cases)) if progress else seen)
+        return list(shown(seen, len(cases), "checking images") if progress else seen)
 
 
 def look_at(case: Case) -> Seen:
     """Decode the image and the mask(s) of one case and note every fault."""
     findings: list[Finding] = []
-    size_hw, channels, rotated = None, 0, False
+    size_hw, glance, rotated = None, None, False
     image = _tried(
         lambda: read_image(case.image, max_pixels=MAX_PIXELS), case.image, findings, "image"
     )
     if image is not None:
-        pixels: NDArray[np.generic] = image.pixels_hwc
-        size_hw = (pixels.shape[0], pixels.shape[1])
+        size_hw = (image.pixels_hwc.shape[0], image.pixels_hwc.shape[1])
         rotated = image.header.orientation in ROTATED
-        channels = _meaningful_channels(pixels)
+        glance = glance_at(image)
     names = [None] if isinstance(case.mask, Path) else list(case.mask)
     values: list[dict[int, int] | None] = []
     for name, path in zip(names, case.mask_files, strict=True):
@@ -66,53 +73,59 @@ def look_at(case: Case) -> Seen:
         values.append(None if stored is None else value_counts(stored))
         if stored is not None and size_hw is not None and stored.shape != size_hw:
             findings.append(_size_mismatch(path, stored.shape, size_hw, rotated))
-    return Seen(size_hw, channels, tuple(values), tuple(findings))
+    return Seen(size_hw, glance, tuple(values), tuple(findings))
 
 
 def _tried(read: Callable[[], T], path: Path, findings: list[Finding], what: str) -> T | None:
     try:
         return read()
     except DataError as error:
-        remedy = "store one class index (0, 1, 2, …) per pixel in a single-channel PNG"
-        findings.append(Finding(path, str(error), remedy))
+        kind = "colour-mask" if isinstance(error, ColourMask) else "mask-type"
+        findings.append(Finding(path, kind, "not one class index per pixel", INDICES, str(error)))
     except (ImageError, OSError) as error:
-        remedy = f"save it again as PNG or TIFF, or take the {what} out"
         reason = str(error).removeprefix(f"{path}: ")
-        findings.append(Finding(path, f"unreadable {what}: {reason}", remedy))
+        if what == "mask" and is_jpeg(path):
+            findings.append(Finding(path, "jpeg-mask", "unreadable mask", INDICES, reason))
+        else:
+            remedy = f"save it again as PNG or TIFF, or take the {what} out"
+            kind = f"unreadable-{what}"
+            findings.append(Finding(path, kind, f"unreadable {what}", remedy, reason))
     return None
 
 
-def _meaningful_channels(pixels_hwc: NDArray[np.generic]) -> int:
-    """Return the channels that carry content: a constant alpha (2nd or 4th channel) does not."""
-    channels = int(pixels_hwc.shape[2])
-    if channels in (2, 4):
-        alpha = pixels_hwc[..., -1]
-        if alpha.size and bool((alpha == alpha[0, 0]).all()):
-            return channels - 1
-    return channels
+def is_jpeg(path: Path) -> bool:
+    """Tell by a file's first bytes, whatever its name; False where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(3) == b"\xff\xd8\xff"
+    except OSError:
+        return False
 
 
 def _size_mismatch(
     path: Path, mask_hw: tuple[int, ...], image_hw: tuple[int, int], rotated: bool
 ) -> Finding:
-    found = f"{mask_hw[0]} x {mask_hw[1]} (H x W), but its image is {image_hw[0]} x {image_hw[1]}"
+    detail = f"{mask_hw[0]} x {mask_hw[1]} (H x W), but its image is {image_hw[0]} x {image_hw[1]}"
     if rotated and mask_hw == image_hw[::-1]:
         return Finding(
             path,
-            f"{found} as a viewer shows it: the image carries an EXIF orientation",
+            "turned-mask",
+            "a mask that lies on its side: the image carries an EXIF orientation",
             "turn the mask as the image is shown, or save the image upright without EXIF",
+            f"{detail} as a viewer shows it",
         )
-    return Finding(path, found, "make both the same size (masks: nearest neighbour)")
+    remedy = "make both the same size (masks: nearest neighbour)"
+    return Finding(path, "size-mismatch", "not the size of its image", remedy, detail)
 
 
-def _shown(seen: Iterator[Seen], total: int) -> Iterator[Seen]:
+def shown(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Show progress: a bar on a terminal, else a plain line now and then."""
     if sys.stderr.isatty():
-        yield from tqdm(seen, total=total, desc="checking images", unit="image")
+        yield from tqdm(items, total=total, desc=what, unit="image")
         return
     last = time.monotonic()
-    for count, item in enumerate(seen, start=1):
+    for count, item in enumerate(items, start=1):
         if time.monotonic() - last > LINE_EVERY_S:
             last = time.monotonic()
-            print(f"checking images: {count} of {total}", file=sys.stderr, flush=True)
+            print(f"{what}: {count} of {total}", file=sys.stderr, flush=True)
         yield item

@@ -16,6 +16,10 @@ IGNORE = 255
 UNMAPPED = -1
 
 
+class ColourMask(DataError):
+    """A mask of several channels, whose colours mean what no index says."""
+
+
 def load_mask(case: Case, spec: DatasetSpec) -> NDArray[np.uint8]:
     """Read a mask as class indices.
 
@@ -40,7 +44,8 @@ def read_stored_mask(case: Case, class_name: str | None) -> NDArray[np.uint8] | 
     """Return the stored values ``[H, W]`` of a mask (of one class, for multilabel).
 
     Raises:
-        DataError: the mask has colours, fractions or negative values.
+        ColourMask: the mask has several channels.
+        DataError: the mask has fractions or negative values.
         ImageError: the file does not decode.
     """
     path = case.mask if isinstance(case.mask, Path) else case.mask[class_name or ""]
@@ -48,7 +53,7 @@ def read_stored_mask(case: Case, class_name: str | None) -> NDArray[np.uint8] | 
     if stored.ndim == 3 and stored.shape[2] == 1:
         stored = stored[..., 0]
     if stored.ndim != 2:
-        raise DataError(_colour_mask(stored))
+        raise ColourMask(_colour_mask(stored))
     if stored.dtype == np.bool_:
         return stored.astype(np.uint8)
     if not np.issubdtype(stored.dtype, np.integer):

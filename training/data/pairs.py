@@ -21,7 +21,8 @@ def find_pairs(root: Path, spec: DatasetSpec) -> tuple[list[Case], list[Finding]
     findings = [
         Finding(
             folder,
-            "no such folder" + (f"; there is {_listing(root)}" if root.is_dir() else ""),
+            "missing-folder",
+            f"no folder of {key}" + (f"; there is {_listing(root)}" if root.is_dir() else ""),
             f"put the {key} there, or name their folder in dataset.yaml by {key}: FOLDER",
         )
         for key, folder in (("images", images_folder), ("masks", masks_folder))
@@ -38,11 +39,13 @@ def find_pairs(root: Path, spec: DatasetSpec) -> tuple[list[Case], list[Finding]
     mask_pattern = "{}/<class>.png" if spec.task == "multilabel" else "{}.png"
     for stem in sorted(images.keys() - masks.keys(), key=natural_key):
         wanted = f"{spec.masks}/{mask_pattern.format(stem)}"
-        remedy = f"add {wanted}, or take the image out"
-        findings.append(Finding(images[stem], "an image without a mask", remedy))
+        remedy = f"add a mask of the same stem (here: add {wanted}), or take the image out"
+        findings.append(Finding(images[stem], "no-mask", "an image without a mask", remedy))
     for stem in sorted(masks.keys() - images.keys(), key=natural_key):
-        remedy = f"add an image with the stem {stem!r} to {spec.images}/, or take the mask out"
-        findings.append(Finding(masks_folder / stem, "a mask without an image", remedy))
+        remedy = f"add an image with its stem (here {stem!r}) to {spec.images}/, or take it out"
+        place = masks[stem]
+        where = place if isinstance(place, Path) else masks_folder / stem
+        findings.append(Finding(where, "no-image", "a mask without an image", remedy))
     stems = sorted(images.keys() & masks.keys(), key=natural_key)
     if not stems:
         found = f"no pair: {len(images)} image(s) and {len(masks)} mask(s) share no stem"
@@ -50,7 +53,7 @@ def find_pairs(root: Path, spec: DatasetSpec) -> tuple[list[Case], list[Finding]
             "give an image and its mask the same name up to the suffix, such as "
             f"{spec.images}/a.jpg and {spec.masks}/{mask_pattern.format('a')}"
         )
-        findings.insert(0, Finding(root, found, remedy))
+        findings.insert(0, Finding(root, "no-pair", found, remedy))
     groups = _groups(root, spec, stems, findings)
     return [Case(stem, images[stem], masks[stem], groups.get(stem)) for stem in stems], findings
 
@@ -76,15 +79,16 @@ def _by_stem(folder: Path, kind: str, findings: list[Finding]) -> dict[str, Path
     for path in _files(folder):
         if path.stem in files:
             other = files[path.stem].name
-            found = f"the stem {path.stem!r} stands twice, as {other} and {path.name}"
-            findings.append(Finding(path, found, "keep one of the two"))
+            detail = f"the stem {path.stem!r} stands twice, as {other} and {path.name}"
+            fix = "keep one of the two"
+            findings.append(Finding(path, "stem-twice", "not the only one", fix, detail))
         else:
             files[path.stem] = path
     if not files:
         suffixes = sorted({entry.suffix or "none" for entry in folder.iterdir()})
         found = f"no {kind} in it (suffixes found: {', '.join(suffixes) or 'the folder is empty'})"
         remedy = f"put {kind} there as {', '.join(sorted(IMAGE_SUFFIXES))}"
-        findings.append(Finding(folder, found, remedy))
+        findings.append(Finding(folder, "empty-folder", found, remedy))
     return files
 
 
@@ -102,10 +106,12 @@ def _class_files(
         for name in names:
             if name not in files:
                 remedy = f"add {name}.png; if the image has no {name}, make it all 0"
-                findings.append(Finding(folder / stem, f"no mask of class {name!r}", remedy))
+                found_here = f"no mask of class {name!r}"
+                findings.append(Finding(folder / stem, "no-class-mask", found_here, remedy))
         for name in sorted(files.keys() - set(names)):
             remedy = f"known classes: {', '.join(names)}; add it to classes or rename the file"
-            findings.append(Finding(files[name], f"unknown class {name!r}", remedy))
+            found_here = f"unknown class {name!r}"
+            findings.append(Finding(files[name], "unknown-class", found_here, remedy))
     return {
         stem: {name: files[name] for name in names}
         for stem, files in found.items()
@@ -125,12 +131,14 @@ def _groups(
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         remedy = "name a CSV file (UTF-8, with a header line) by table: FILE in dataset.yaml"
-        findings.append(Finding(path, f"the table cannot be read ({error})", remedy))
+        found = f"the table cannot be read ({error})"
+        findings.append(Finding(path, "table", found, remedy))
         return {}
     for key in ("stem_column", "group_column"):
         if getattr(spec, key) not in columns:
             found = f"no column {getattr(spec, key)!r}; its columns are {', '.join(columns)}"
-            findings.append(Finding(path, found, f"set {key} in dataset.yaml to one of them"))
+            remedy = f"set {key} in dataset.yaml to one of them"
+            findings.append(Finding(path, "table", found, remedy))
             return {}
     groups: dict[str, str] = {}
     for row in rows:
@@ -138,11 +146,13 @@ def _groups(
         # Tables often name the file where the stem is meant.
         stem = Path(stem).stem if Path(stem).suffix.lower() in IMAGE_SUFFIXES else stem
         if groups.setdefault(stem, group) != group:
-            found = f"{stem!r} is in group {groups[stem]!r} and in group {group!r}"
-            findings.append(Finding(path, found, "give it one group"))
+            detail = f"{stem!r} is in group {groups[stem]!r} and in group {group!r}"
+            found = "a stem in two groups"
+            findings.append(Finding(path, "two-groups", found, "give it one group", detail))
     for stem in stems:
         if not groups.get(stem):
             problem = "no row for" if stem not in groups else f"no {spec.group_column} for"
-            remedy = f"add it to the table; without it, {stem} could leak from train to test"
-            findings.append(Finding(path, f"{problem} {stem!r}", remedy))
+            remedy = "add it to the table; without it, it could leak from train to test"
+            detail = f"{problem} {stem!r}"
+            findings.append(Finding(path, "no-group", "an image without a group", remedy, detail))
     return groups

@@ -91,7 +91,7 @@ def test_unmatched_stems_are_all_named(make_folder):
     message = refused(root)
     assert "2 fault(s)" in message
     assert re.search(r"images/b\.png: an image without a mask\n.*add masks/b\.png", message)
-    assert re.search(r"masks/c: a mask without an image\n.*stem 'c'", message)
+    assert re.search(r"masks/c\.png: a mask without an image\n.*'c'", message)
 
 
 def test_no_pair_at_all(make_folder):
@@ -102,7 +102,8 @@ def test_no_pair_at_all(make_folder):
 def test_missing_folders_say_what_is_there(tmp_path):
     (tmp_path / "pictures").mkdir()
     message = refused(tmp_path)
-    assert "no such folder; there is pictures" in message
+    assert "no folder of images; there is pictures" in message
+    assert "no folder of masks; there is pictures" in message
     assert "images: FOLDER" in message
     assert "masks: FOLDER" in message
 
@@ -123,7 +124,9 @@ def test_same_stem_twice(make_folder):
 
 def test_size_mismatch_gives_both_sizes(make_folder):
     message = refused(make_folder({"a.png": GREY}, {"a.png": MASK[:, :4]}))
-    assert "masks/a.png: 4 x 4 (H x W), but its image is 4 x 5" in message
+    assert (
+        "masks/a.png: not the size of its image: 4 x 4 (H x W), but its image is 4 x 5" in message
+    )
 
 
 def test_sizes_are_compared_as_a_viewer_shows_them(make_folder):
@@ -242,12 +245,26 @@ def test_masks_without_any_structure(make_folder):
     assert "every mask is background" in message
 
 
-def test_findings_past_twenty_are_counted(make_folder):
+def test_one_fault_in_many_files_is_told_once(make_folder):
     images = {f"{index:02d}.png": GREY for index in range(30)}
     message = refused(make_folder(images, {"00.png": MASK}))
-    assert "29 fault(s)" in message
-    assert message.count("without a mask") == 20
-    assert "and 9 more" in message
+    assert "29 fault(s) in the data set, of 1 kind(s)" in message
+    assert "29 files: an image without a mask" in message
+    named = "images/01.png, images/02.png, images/03.png, images/04.png, images/05.png"
+    assert f"    {named} … and 24 more" in message
+    assert message.count("->") == 1
+
+
+def test_one_fault_with_other_numbers_in_each_file(make_folder):
+    names = [f"{index}.png" for index in range(7)]
+    masks = {name: np.zeros((4, 6 + index), np.uint8) for index, name in enumerate(names)}
+    message = refused(make_folder(dict.fromkeys(names, GREY), masks))
+    assert "7 files: not the size of its image\n" in message
+    for index in range(5):
+        line = f"masks/{index}.png: 4 x {6 + index} (H x W), but its image is 4 x 5\n"
+        assert line in message
+    assert "… and 2 more" in message
+    assert "masks/5.png" not in message
 
 
 def test_hidden_and_foreign_files_are_left_alone(make_folder):

@@ -53,4 +53,4 @@ def test_missing_and_unknown_classes(make_folder):
 def test_one_plane_of_another_size(make_folder):
     masks = {"a/heart.png": HEART, "a/lung.png": LUNG[:2]}
     message = refused(make_folder({"a.png": GREY}, masks, YAML))
-    assert "masks/a/lung.png: 2 x 5" in message
+    assert "masks/a/lung.png: not the size of its image: 2 x 5" in message
