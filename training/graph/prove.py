@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from contract.decision import tie_margin
 from contract.errors import LongskipError
 from contract.golden import golden_input
 from contract.model import Model
@@ -71,7 +72,8 @@ def prove_parity(
                     f"{MAX_PROBABILITY_ERROR:g}); this architecture does not export"
                 )
             differing = answer["labels"] != labels
-            real = differing & (tie_distance(probabilities, model.spec.task) > TIE_MARGIN)
+            margin = tie_margin(probabilities, model.spec.task, model.spec.thresholds_prob)
+            real = differing & (margin > TIE_MARGIN)
             if real.any():
                 raise ExportWrong(
                     f"at {where} {int(real.sum())} labels differ that are no ties; this "
@@ -79,11 +81,3 @@ def prove_parity(
                 )
             worst, ties, cases = max(worst, error), ties + int(differing.sum()), cases + 1
     return Proof(cases=cases, max_probability_error=worst, labels_differing_at_ties=ties)
-
-
-def tie_distance(probabilities: np.ndarray, task: str) -> np.ndarray:
-    """Distance between the two best classes of each pixel, shaped as the labels are."""
-    if task == "multilabel":
-        return np.asarray(np.abs(2 * probabilities - 1))
-    best_two = np.sort(probabilities, axis=1)[:, -2:]
-    return np.asarray(best_two[:, 1] - best_two[:, 0])

@@ -1,12 +1,12 @@
 """Small graphs that export in seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 
-from contract.spec import ModelSpec, NetDescription, Normalising, SegmentClass
+from contract.spec import Mirror, ModelSpec, NetDescription, Normalising, SegmentClass
 from training.graph.assemble import ModelGraph
 from training.nets.build import build_net
 from training.nets.config import NetConfig
@@ -23,15 +23,24 @@ def small_graph() -> Callable[..., ModelGraph]:
         task: Any = "multiclass",
         normalising: Normalising | None = None,
         working_size: tuple[int, int] | None = None,
+        members: int = 1,
+        mirrors: Sequence[Mirror] = (),
+        temperature: float = 1.0,
+        thresholds_prob: Sequence[float] | None = None,
         **net: Any,
     ) -> ModelGraph:
         torch.manual_seed(0)
         config = NetConfig(**{"widths": (6, 8, 10), **net})
+        nets = [build_net(config, channels=channels, classes=classes) for _ in range(members)]
         return ModelGraph(
-            build_net(config, channels=channels, classes=classes),
+            nets[0],
             normalising=normalising or Normalising(kind="image"),
             task=task,
             working_size=working_size,
+            more_nets=nets[1:],
+            mirrors=mirrors,
+            temperature=temperature,
+            thresholds_prob=thresholds_prob,
         ).eval()
 
     return build
@@ -41,7 +50,13 @@ def small_graph() -> Callable[..., ModelGraph]:
 def spec_for() -> Callable[..., ModelSpec]:
     """Return a builder of the least spec that fits a graph."""
 
-    def build(graph: ModelGraph, *, channels: int = 1, classes: int = 2) -> ModelSpec:
+    def build(
+        graph: ModelGraph,
+        *,
+        channels: int = 1,
+        classes: int = 2,
+        thresholds_prob: tuple[float, ...] | None = None,
+    ) -> ModelSpec:
         return ModelSpec(
             name="small",
             task=graph.activate.task,
@@ -51,6 +66,7 @@ def spec_for() -> Callable[..., ModelSpec]:
             divisor=graph.pad.divisor,
             whole_image_max_pixels=1 << 20,
             net=NetDescription(architecture="unet", parameters=1),
+            thresholds_prob=thresholds_prob,
             code_version="0",
         )
 

@@ -36,8 +36,28 @@ def written(path: Path, graph: ModelGraph, spec: ModelSpec) -> Path:
         ({"norm": "instance", "task": "multilabel"}, 3),
         ({"working_size": (40, 56)}, 2),
         ({"normalising": Normalising(kind="fixed", mean=(100.0,), std=(50.0,))}, 2),
+        ({"members": 2, "mirrors": ("horizontal", "vertical", "both"), "temperature": 1.7}, 3),
+        ({"members": 3, "working_size": (40, 56), "thresholds_prob": (0.2, 0.3, 0.5)}, 3),
+        (
+            {
+                "task": "multilabel",
+                "mirrors": ("horizontal",),
+                "temperature": 0.6,
+                "thresholds_prob": (0.3, 0.6),
+            },
+            2,
+        ),
     ],
-    ids=["plain", "no skips, RGB", "instance norm, multilabel", "working size", "fixed"],
+    ids=[
+        "plain",
+        "no skips, RGB",
+        "instance norm, multilabel",
+        "working size",
+        "fixed",
+        "members, mirrors, temperature",
+        "members, working size, thresholds",
+        "multilabel, mirror, temperature, thresholds",
+    ],
 )
 def test_file_and_checkpoint_agree_at_sizes_that_were_not_traced(
     small_graph: GraphBuilder,
@@ -48,7 +68,8 @@ def test_file_and_checkpoint_agree_at_sizes_that_were_not_traced(
 ) -> None:
     graph = small_graph(classes=classes, **options)
     channels = int(str(options.get("channels", 1)))
-    spec = spec_for(graph, channels=channels, classes=classes)
+    thresholds = options.get("thresholds_prob")
+    spec = spec_for(graph, channels=channels, classes=classes, thresholds_prob=thresholds)
     model = Model.open(written(tmp_path / "m.onnx", graph, spec), device="cpu", prove=False)
     proof = prove_parity(graph, model, intensity_range=(0.0, 255.0))
     assert proof.cases >= 12
