@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("training.fit.command", "train a net on a folder of images and masks"),
     "export": ("training.graph.command", "turn a run into one self-contained model.onnx"),
     "evaluate": ("training.score.command", "score a model file on a folder of images and masks"),
+    "report": ("training.report.command", "write a run's report: one HTML file to send"),
     "demo": ("training.demo", "all of it on phantoms, with and without skips, through REST"),
 }
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,21 @@ from contract.model import Model
 from contract.spec import MetricSummary, ModelSpec
 from training.data.split import Split
 from training.graph.prove import Proof
+from training.graph.variants import Variant
 
 LATENCY_SIZES = ((256, 256), (512, 512))
 LATENCY_RUNS = 7
 
 
-def write_card(path: Path, model: Model, *, split: Split | None, proof: Proof) -> None:
-    """Write the card of ``model`` as Markdown to ``path``."""
+def write_card(
+    path: Path,
+    model: Model,
+    *,
+    split: Split | None,
+    proof: Proof,
+    variants: Sequence[Variant] = (),
+) -> None:
+    """Write the card of ``model`` and the ``variants`` beside it as Markdown to ``path``."""
     spec = model.spec
     sections = [
         f"# {spec.name}",
@@ -39,6 +48,7 @@ def write_card(path: Path, model: Model, *, split: Split | None, proof: Proof) -
         f"onnxruntime against PyTorch at {proof.cases} pairs of size and batch that were not "
         f"traced: probabilities differ by at most {proof.max_probability_error:.1e}, no label but "
         "at ties.",
+        *_variant_lines(variants),
         "## Latency",
         *_latency_lines(model),
         "## Limits",
@@ -151,6 +161,24 @@ def _score_row(metric: MetricSummary) -> str:
         f"| {metric.part} | {metric.class_name} | {metric.metric} | {mean} | {interval} | "
         f"{metric.cases} | {metric.excluded_empty} |"
     )
+
+
+def _variant_lines(variants: Sequence[Variant]) -> list[str]:
+    if not variants:
+        return []
+    rows = ["## Precision variants", "| file | MB | validation Dice | lost | labels changed |"]
+    rows.append("|---|---|---|---|---|")
+    for variant in variants:
+        path = variant.model.path
+        rows.append(
+            f"| {path.name} | {os.path.getsize(path) / 1e6:.2f} | {variant.dice:.4f} | "
+            f"{variant.dice_loss:+.4f} | {100 * variant.clear_flips:.3f} % |"
+        )
+    rows.append(
+        "Lost: validation Dice against fp32, of the class that loses most. Labels changed: of the "
+        "clear pixels of synthetic pictures at sizes that were neither traced nor calibrated."
+    )
+    return rows
 
 
 def _latency_lines(model: Model) -> list[str]:

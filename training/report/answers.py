@@ -1,0 +1,191 @@
+"""What a run's model answers on a part of its split, looked at from every side of the report."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from contract.model import Model
+from imaging.channels import to_chw_float32
+from imaging.overlay import display_rgb
+from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
+from training.fit.run_directory import RunDirectory
+from training.graph.export import export
+from training.report.calibration import Reliability, reliability
+from training.report.case_picture import case_svg, plane_of
+from training.report.names import CaseName
+from training.report.objects import Objects, joined, objects_of
+from training.report.properties import ImageProperties, properties_of
+from training.score.cases import ScoredCase, score_cases, scored_classes
+
+MOST_CALIBRATED = 100
+PER_GROUP = 3
+GROUPS = ("worst", "median", "best")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the report says of one part.
+
+    Attributes:
+        model: the file that answered.
+        source: which one it is, in words.
+        part: ``val`` or ``test``.
+        cases: scored, in the split's order.
+        properties: of each case's image, by stem.
+        truth_objects: by class index, held against the answer.
+        answer_objects: by class index, held against the truth.
+        reliability: over at most 100 images.
+        calibrated: over how many it is.
+        pictures: the worst, median and best cases: group, stem, SVG.
+    """
+
+    model: Model
+    source: str
+    part: str
+    cases: tuple[ScoredCase, ...]
+    properties: Mapping[str, ImageProperties]
+    truth_objects: Mapping[int, Objects]
+    answer_objects: Mapping[int, Objects]
+    reliability: Reliability
+    calibrated: int
+    pictures: tuple[tuple[str, str, str], ...]
+
+
+@contextmanager
+def model_of(run: RunDirectory, path: Path | None) -> Iterator[tuple[Model, str]]:
+    """Open the model file at ``path``, or one that is exported from the run for this once.
+
+    Raises:
+        LongskipError: there is no checkpoint yet, it does not load, or it cannot be exported.
+    """
+    if path is not None:
+        model = Model.open(path, device="cpu")
+        yield model, f"the model file {path.name} (sha256 {model.sha256[:12]}…)"
+        return
+    checkpoint = run.checkpoint("best")
+    with tempfile.TemporaryDirectory(prefix="longskip-report-") as folder:
+        exported = export(
+            checkpoint,
+            name="report",
+            to=Path(folder),
+            dataset=None,
+            split=None,
+            say=lambda line: None,
+        )
+        model = Model.open(exported.path, device="cpu", prove=False)
+        yield model, f"{checkpoint.name}, exported for this report"
+
+
+def look_at_answers(
+    model: Model,
+    source: str,
+    dataset: FolderDataset,
+    stems: Sequence[str],
+    *,
+    part: str,
+    name: CaseName,
+) -> Answers:
+    """Segment, score and look at the images of ``stems``.
+
+    Args:
+        model: to look at.
+        source: what to call it.
+        dataset: that has the images.
+        stems: at least one.
+        part: what to call them.
+        name: of a case, for its progress and pictures.
+
+    Raises:
+        DataError: the data set's classes are not the model's.
+    """
+    scored = score_cases(model, dataset, stems)
+    cases = tuple(tqdm(scored, total=len(stems), desc="scoring", unit="image", disable=None))
+    shown = chosen_cases(model, cases)
+    calibrated = set(np.linspace(0, len(cases) - 1, min(len(cases), MOST_CALIBRATED)).astype(int))
+    foreground = list(scored_classes(model))
+    properties: dict[str, ImageProperties] = {}
+    truths: dict[int, list[Objects]] = {index: [] for index in foreground}
+    answers: dict[int, list[Objects]] = {index: [] for index in foreground}
+    pictures: dict[str, str] = {}
+    total: Reliability | None = None
+    progress = tqdm(cases, desc="looking at answers", unit="image", disable=None)
+    for place, case in enumerate(progress):
+        pixels = load_image(case.case, model.spec.channels)
+        truth = load_mask(case.case, dataset.spec)
+        counted = _counted(truth)
+        image = to_chw_float32(pixels)
+        stem = case.case.stem
+        holds = np.logical_or.reduce([plane_of(truth, index) for index in foreground])
+        properties[stem] = properties_of(image, holds, counted)
+        for index in foreground:
+            truths[index].append(objects_of(truth, case.labels, index, counted=counted))
+            answers[index].append(objects_of(case.labels, truth, index, counted=counted))
+        if any(stem == s for _, s in shown):
+            pictures[stem] = case_svg(
+                f"image-{place}",
+                display_rgb(pixels),
+                truth,
+                case.labels,
+                model.spec.palette,
+                foreground=foreground,
+            )
+        if place in calibrated:
+            probabilities = model.segment(image, probabilities=True).probabilities
+            if probabilities is not None:
+                seen = reliability(probabilities, truth, task=model.spec.task, ignore=IGNORE)
+                total = seen if total is None else total + seen
+    if total is None:
+        raise ValueError("a report needs at least one image, got no stems")
+    return Answers(
+        model=model,
+        source=source,
+        part=part,
+        cases=cases,
+        properties=properties,
+        truth_objects={index: joined(parts) for index, parts in truths.items()},
+        answer_objects={index: joined(parts) for index, parts in answers.items()},
+        reliability=total,
+        calibrated=len(calibrated),
+        pictures=tuple((group, stem, pictures[stem]) for group, stem in shown),
+    )
+
+
+def case_dice(model: Model, case: ScoredCase) -> float:
+    """Return the mean Dice over the classes that truth or answer hold; NaN where none does."""
+    values = np.array([case.scores[index].dice for index in scored_classes(model)])
+    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+
+def chosen_cases(model: Model, cases: Sequence[ScoredCase]) -> list[tuple[str, str]]:
+    """Return group and stem of the worst, median and best cases; no case stands twice.
+
+    Cases without any class in truth and answer have no score and are not chosen.
+    """
+    scored = [(case_dice(model, case), case.case.stem) for case in cases]
+    ranked = [stem for dice, stem in sorted(scored) if not np.isnan(dice)]
+    each = min(PER_GROUP, -(-len(ranked) // len(GROUPS)))
+    worst, rest = ranked[:each], ranked[each:]
+    best = rest[max(0, len(rest) - each) :]
+    rest = rest[: len(rest) - len(best)]
+    start = max(0, (len(rest) - each) // 2)
+    groups = (worst, rest[start : start + each], best)
+    return [(g, stem) for g, stems in zip(GROUPS, groups, strict=True) for stem in stems]
+
+
+def collapsed(model: Model, cases: Sequence[ScoredCase]) -> bool:
+    """Whether the model answers background everywhere, though the truth does not."""
+    scores = [case.scores[index] for case in cases for index in scored_classes(model)]
+    return not any(s.prediction_px for s in scores) and any(s.truth_px for s in scores)
+
+
+def _counted(truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    counted: NDArray[np.bool_] = truth != IGNORE
+    if counted.ndim == 3:
+        counted = np.logical_and.reduce(counted)
+    return counted
