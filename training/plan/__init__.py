@@ -1,0 +1,1 @@
+"""What a training is set to where nobody says otherwise."""

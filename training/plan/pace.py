@@ -1,0 +1,135 @@
+"""How fast a training goes here: measured on a few of its own steps."""
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from contract.spec import Normalising
+from training.data.datamodule import SegmentationData
+from training.data.folder import IGNORE, FolderDataset
+from training.fit.config import FitConfig
+from training.fit.fit import quieten
+from training.fit.losses import build_loss
+from training.fit.module import SegmentationModule
+from training.graph.assemble import ModelGraph
+from training.nets.build import build_net
+from training.plan.rules import Pace
+
+# The first steps start workers, compile kernels and fill caches.
+WARM_UP_STEPS = 2
+LEAST_STEPS = 3
+MOST_STEPS = 60
+VALIDATION_IMAGES = 3
+# Share of the time limit that measuring may take, beyond the least number of steps.
+MEASURED_SHARE = 0.05
+# What of the trainer decides how fast a step is.
+KEPT = ("accelerator", "precision", "accumulate_grad_batches", "deterministic", "benchmark")
+
+
+class Stopwatch(Callback):
+    """Note when steps and validation images end, and stop when enough is known."""
+
+    def __init__(self, most_s: float) -> None:
+        self.most_s = most_s
+        self.started_s = time.monotonic()
+        self.step_ends_s: list[float] = []
+        self.validation_starts_s: float | None = None
+        self.validation_s = 0.0
+        self.validated_pixels = 0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Note the time; stop when the time for measuring is over."""
+        self.step_ends_s.append(time.monotonic())
+        known = len(self.step_ends_s) - WARM_UP_STEPS
+        if known >= LEAST_STEPS and self.step_ends_s[-1] - self.started_s > self.most_s:
+            trainer.should_stop = True
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Start the clock of one image."""
+        self.validation_starts_s = time.monotonic()
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Stop the clock of one image."""
+        if self.validation_starts_s is not None:
+            self.validation_s += time.monotonic() - self.validation_starts_s
+            self.validated_pixels += batch["image"].shape[-1] * batch["image"].shape[-2]
+
+
+def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float) -> Pace:
+    """Train a few steps of ``config``, throw them away, and return how fast they were.
+
+    Args:
+        config: of the training to come.
+        dataset: its images, checked.
+        deadline_s: of the training, on the clock of ``time.monotonic``.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    quieten()
+    data = SegmentationData(config.data, config.augment, dataset=dataset)
+    module = _module(config, data)
+    watch = Stopwatch(MEASURED_SHARE * (deadline_s - time.monotonic()))
+    options = {name: config.trainer[name] for name in KEPT if name in config.trainer}
+    trainer = L.Trainer(
+        **options,
+        devices=1,
+        max_epochs=-1,
+        max_steps=WARM_UP_STEPS + MOST_STEPS,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watch],
+    )
+    trainer.fit(module, train_dataloaders=data.train_dataloader())
+    ends = watch.step_ends_s[WARM_UP_STEPS - 1 :]
+    step_s = (ends[-1] - ends[0]) / (len(ends) - 1) * (options.get("accumulate_grad_batches") or 1)
+    validation_s = 0.0
+    if data.split.val:
+        trainer = L.Trainer(
+            accelerator=options.get("accelerator", "auto"),
+            precision=options.get("precision"),
+            devices=1,
+            limit_val_batches=VALIDATION_IMAGES,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[watch],
+        )
+        trainer.validate(module, dataloaders=data.val_dataloader(), verbose=False)
+        facts = [dataset.facts[stem] for stem in data.split.val]
+        pixels = sum(fact.height_px * fact.width_px for fact in facts)
+        validation_s = watch.validation_s / watch.validated_pixels * pixels
+    return Pace(step_s, validation_s, deadline_s - time.monotonic())
+
+
+def _module(config: FitConfig, data: SegmentationData) -> SegmentationModule:
+    task = data.dataset.spec.task
+    graph = ModelGraph(
+        build_net(config.net, channels=data.channels, classes=len(data.classes)),
+        # Which mean and std are used costs nothing more or less.
+        normalising=Normalising(kind="image"),
+        task=task,
+        working_size=config.data.working_size,
+    )
+    if config.channels_last:
+        graph.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return SegmentationModule(
+        graph,
+        loss=build_loss(
+            config.loss,
+            task=task,
+            classes=len(data.classes),
+            ignore=IGNORE,
+            class_weights=data.class_weights() if config.loss.class_weights == "balanced" else None,
+        ),
+        optimiser=config.optimiser,
+        class_names=tuple(c.name for c in data.classes),
+        ignore=IGNORE,
+    )

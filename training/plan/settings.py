@@ -1,0 +1,171 @@
+"""The plan under what the user gave: planned values are defaults, so anything given wins."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from training.data.config import DataConfig
+from training.data.folder import FolderDataset, open_folder
+from training.data.profile import DataProfile, profile
+from training.data.split import make_split, read_split
+from training.plan.machine import Machine, this_machine
+from training.plan.rules import RULES, Choice, Pace, plan
+
+# A training on several devices starts this command once for each; all must plan alike.
+PACE_VARIABLE = "LONGSKIP_PACE"
+# Options whose value says that nothing was asked for.
+UNSET: dict[str, tuple[object, ...]] = {
+    "data.patch": (None,),
+    "data.working_size": (None,),
+    "trainer.max_epochs": (None,),
+    "trainer.max_steps": (None, -1),
+    "trainer.precision": (None,),
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Settings with the plan in them.
+
+    Attributes:
+        settings: of ``fit``, resolved.
+        choices: what was planned.
+        dataset: the images, where they were looked at.
+    """
+
+    settings: Namespace
+    choices: tuple[Choice, ...]
+    dataset: FolderDataset | None
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the rules are asked about: images, machine, and what the user gave."""
+
+    dataset: FolderDataset
+    profile: DataProfile
+    machine: Machine
+    train_images: int
+    val_images: int
+    given: Mapping[str, Any]
+
+    def choices(self, pace: Pace | None = None) -> tuple[Choice, ...]:
+        """Return the plan."""
+        return plan(
+            self.profile,
+            self.machine,
+            train_images=self.train_images,
+            val_images=self.val_images,
+            given=self.given,
+            pace=pace,
+        )
+
+
+def given_options(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what the command line and its config files set, by dotted option."""
+    given = parser.parse_args(list(arguments), defaults=False, _skip_validation=True)
+    flat = dict(vars(given.as_flat()))
+    return {name: value for name, value in flat.items() if value not in UNSET.get(name, ())}
+
+
+def look(given: Mapping[str, Any], data: DataConfig) -> Situation:
+    """Open and check the data set, split it, and look at images and machine.
+
+    All images are profiled, held-out ones too: sizes, intensities and what masks look like, which
+    decide on crops and resizing. No rule takes a weight or a threshold from them.
+
+    Raises:
+        DataError: the data set or the split has faults.
+    """
+    dataset = open_folder(Path(data.root), None if data.spec is None else Path(data.spec))
+    if data.split_file is not None and Path(data.split_file).is_file():
+        split = read_split(Path(data.split_file), dataset)
+    else:
+        split = make_split(dataset, data)
+    accelerator = given.get("trainer.accelerator", "auto")
+    return Situation(
+        dataset=dataset,
+        profile=profile(dataset, [case.stem for case in dataset.cases]),
+        machine=this_machine(use_gpu=accelerator in ("auto", "gpu", "cuda")),
+        train_images=len(split.train),
+        val_images=len(split.val),
+        given=given,
+    )
+
+
+def planned_settings(
+    parser: ArgumentParser,
+    arguments: Sequence[str],
+    settings: Namespace,
+    *,
+    deadline_s: float | None,
+    measure: Callable[[Namespace, FolderDataset], Pace],
+) -> Planned:
+    """Return the settings of ``arguments`` with everything else planned.
+
+    Args:
+        parser: of ``fit``; its defaults become the plan.
+        arguments: the command line.
+        settings: what ``parser`` made of it before there was a plan.
+        deadline_s: end of the training on the clock of ``time.monotonic``; None: no time limit.
+        measure: trains a few steps of planned settings, for a training with a time limit.
+
+    Raises:
+        DataError: the data set or the split has faults.
+    """
+    given = given_options(parser, arguments)
+    if set(RULES) <= set(given):
+        return Planned(settings, (), None)
+    data = settings.data
+    situation = look(
+        given,
+        DataConfig(
+            root=data.root,
+            spec=data.spec,
+            split=data.split,
+            split_file=data.split_file,
+            val_fraction=data.val_fraction,
+            test_fraction=data.test_fraction,
+            folds=data.folds,
+            fold=data.fold,
+            seed=data.seed,
+        ),
+    )
+    choices = situation.choices()
+    settings = _with_defaults(parser, arguments, choices)
+    epochs_are_open = not {"trainer.max_epochs", "trainer.max_steps"} & set(given)
+    if deadline_s is not None and epochs_are_open:
+        pace = _shared_pace(deadline_s, lambda: measure(settings, situation.dataset))
+        if pace is not None:
+            choices = situation.choices(pace)
+            settings = _with_defaults(parser, arguments, choices)
+    return Planned(settings, choices, situation.dataset)
+
+
+def _with_defaults(
+    parser: ArgumentParser, arguments: Sequence[str], choices: Sequence[Choice]
+) -> Namespace:
+    parser.set_defaults({choice.option: choice.value for choice in choices})
+    settings: Namespace = parser.parse_args(list(arguments))
+    return settings
+
+
+def _shared_pace(deadline_s: float, measure: Callable[[], Pace]) -> Pace | None:
+    """Measure once for all processes of a training; None where that cannot be."""
+    told = os.environ.get(PACE_VARIABLE)
+    if told is not None:
+        return Pace(**json.loads(told))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # torchrun starts all processes at once: each would measure something else.
+        return None
+    if deadline_s - time.monotonic() <= 0:
+        return None
+    pace = measure()
+    os.environ[PACE_VARIABLE] = json.dumps(asdict(pace))
+    return pace
