@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from contract.decision import tie_margin
 from contract.errors import LongskipError
@@ -49,7 +50,8 @@ def prove_parity(
         ExportWrong: a shape, a probability or a label differs; the text says where.
     """
     worst, ties, cases = 0.0, 0, 0
-    for size_index, size in enumerate(sizes):
+    bar = tqdm(sizes, desc="proving", unit="size", disable=None)
+    for size_index, size in enumerate(bar):
         for batch in PROOF_BATCHES:
             shape = (model.spec.channels, *size)
             seeds = [97 * size_index + index for index in range(batch)]
