@@ -12,10 +12,12 @@ from contract.errors import LongskipError
 # name: (module with a main(arguments) -> int, one line for the list)
 COMMANDS: dict[str, tuple[str, str]] = {
     "phantoms": ("training.data.phantoms_command", "make a small data set of synthetic images"),
+    "doctor": ("training.doctor.command", "find what would break or spoil a training"),
     "fit": ("training.fit.command", "train a net on a folder of images and masks"),
     "export": ("training.graph.command", "turn a run into one self-contained model.onnx"),
     "evaluate": ("training.score.command", "score a model file on a folder of images and masks"),
     "report": ("training.report.command", "write a run's report: one HTML file to send"),
+    "bench": ("training.bench.command", "time and memory of a model file and its variants"),
     "demo": ("training.demo", "all of it on phantoms, with and without skips, through REST"),
 }
 

@@ -1,0 +1,1 @@
+"""Time and memory of model files by size, batch and precision."""
