@@ -15,6 +15,7 @@ from training.data.split import Split, read_split
 EXAMPLES = """examples:
   python -m training export runs/my-images-concat-1 --name nuclei
   python -m training export runs/my-images-concat-1 --name nuclei --checkpoint last --to /srv/models
+  python -m training export runs/my-images-concat-1 --name nuclei --precision fp32,fp16,int8
   python -m training export runs/elsewhere --name nuclei --data.root /new/place/of/my-images
 """
 
@@ -38,6 +39,18 @@ def build_parser() -> ArgumentParser:
         "--data.root", type=Path, default=None, help="the data set, where it has moved since"
     )
     parser.add_argument(
+        "--precision",
+        type=str,
+        default="fp32",
+        help="files to write, e.g. fp32,fp16,int8; fp32 is always written, as model.onnx",
+    )
+    parser.add_argument(
+        "--max-dice-loss",
+        type=float,
+        default=0.005,
+        help="a variant that loses more validation Dice against fp32 is left out",
+    )
+    parser.add_argument(
         "--no-scores",
         action="store_true",
         help="do without the data set: the file is proved against the checkpoint on synthetic "
@@ -52,12 +65,19 @@ def main(arguments: Sequence[str]) -> int:
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.fit.run_directory import RunDirectory
     from training.graph.export import export
+    from training.graph.variants import read_precisions
 
+    precisions = read_precisions(settings.precision)
     run = RunDirectory(settings.run)
     checkpoint = run.checkpoint(settings.checkpoint)
     dataset, split = (None, None)
     if not settings.no_scores:
         dataset, split = _data_of(run.config, run.split, settings.data.root)
+    if len(precisions) > 1 and (split is None or not split.val):
+        raise RequestInvalid(
+            f"--precision {settings.precision} needs the run's data set with a validation part, "
+            "which every variant has to pass; leave out --no-scores, or export fp32 only"
+        )
     exported = export(
         checkpoint,
         name=settings.name,
@@ -65,6 +85,8 @@ def main(arguments: Sequence[str]) -> int:
         dataset=dataset,
         split=split,
         description=settings.description,
+        precisions=precisions,
+        max_dice_loss=settings.max_dice_loss,
     )
     print(
         f"proved at {exported.proof.cases} sizes and batches: probabilities within "
@@ -76,9 +98,17 @@ def main(arguments: Sequence[str]) -> int:
             f"{exported.dice_checkpoint:.4f} through the checkpoint"
         )
     print(f"{exported.path} ({os.path.getsize(exported.path) / 1e6:.2f} MB)")
+    for variant in exported.variants:
+        path = exported.path.with_name(variant.model.path.name)
+        print(
+            f"{path} ({os.path.getsize(path) / 1e6:.2f} MB): validation Dice {variant.dice:.4f}, "
+            f"{variant.dice_loss:+.4f} lost"
+        )
+    for refusal in exported.refused:
+        print(f"left out: {refusal.reason}")
     part = f"--split {run.split} --part test" if split is not None and split.test else ""
     print(f"next: python -m training evaluate {exported.path} --data.root DIR {part}".rstrip())
-    return 0
+    return 1 if exported.refused else 0
 
 
 def _data_of(

@@ -16,16 +16,18 @@ from contract.golden import make_golden
 from contract.metrics import score_labels
 from contract.model import Model
 from contract.repository import next_version
-from contract.spec import ModelSpec, NetDescription
+from contract.spec import ModelSpec, NetDescription, Precision
 from contract.version import __version__
 from imaging.channels import to_chw_float32
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.data.split import Split
 from training.fit.checkpoint import Description, load_graph
 from training.graph.assemble import ModelGraph
+from training.graph.gate import MAX_DICE_LOSS
 from training.graph.limits import tiles_for, whole_image_limit
 from training.graph.onnx_file import trace, with_spec
 from training.graph.prove import ExportWrong, Proof, prove_parity
+from training.graph.variants import Full, Refusal, Variant, make_variants, preferred
 from training.nets.cost import parameter_count
 from training.report.card import write_card
 from training.score.cases import ScoredCase, mean_dice, score_cases, spec_metrics
@@ -45,6 +47,8 @@ class Exported:
     proof: Proof
     dice_checkpoint: float | None
     dice_file: float | None
+    variants: tuple[Variant, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 def export(
@@ -55,6 +59,8 @@ def export(
     dataset: FolderDataset | None,
     split: Split | None,
     description: str = "",
+    precisions: Sequence[Precision] = ("fp32",),
+    max_dice_loss: float = MAX_DICE_LOSS,
     say: Callable[[str], None] = print,
 ) -> Exported:
     """Write ``<to>/<name>/<next version>/model.onnx`` and prove it, or write nothing.
@@ -67,6 +73,9 @@ def export(
         split: whose ``val`` part compares file and checkpoint; ``test`` is scored where it is
             not empty.
         description: one sentence for the card.
+        precisions: which files to write; ``model.onnx`` is always there and fp32. The others need
+            data set and split: int8 is calibrated on training images, validation is their gate.
+        max_dice_loss: largest loss of validation Dice with which a variant passes its gate.
         say: takes one line of progress.
 
     Raises:
@@ -99,14 +108,28 @@ def export(
                 m for part, cases in scored.items() for m in spec_metrics(draft, cases, part)
             ]
             spec = spec.model_copy(update={"metrics": tuple(metrics)})
+        variants: list[Variant] = []
+        refused: list[Refusal] = []
+        if dataset is not None and split is not None and set(precisions) != {"fp32"}:
+            full = Full(graph, traced, draft, spec, validation=scored.get("validation", ()))
+            variants, refused = make_variants(
+                precisions,
+                full,
+                folder=Path(folder),
+                dataset=dataset,
+                split=split,
+                max_dice_loss=max_dice_loss,
+                say=say,
+            )
+            spec = spec.model_copy(update={"preferred_precision": preferred(variants)})
         proved = _write(path, traced, spec)
         Model.open(path, device="cpu", prove=True)
-        write_card(path.with_name("card.md"), proved, split=split, proof=proof)
+        write_card(path.with_name("card.md"), proved, split=split, proof=proof, variants=variants)
         target = to / name / str(next_version(to, name))
         target.parent.mkdir(exist_ok=True)
         finished = Path(folder) / "finished"
         finished.mkdir(mode=0o755)
-        for file in (path, path.with_name("card.md")):
+        for file in (path, *(v.model.path for v in variants), path.with_name("card.md")):
             shutil.move(file, finished / file.name)
         # A rename is atomic: a service that watches the repository sees all of it or nothing.
         finished.rename(target)
@@ -116,6 +139,8 @@ def export(
         proof=proof,
         dice_checkpoint=own_dice,
         dice_file=file_dice,
+        variants=tuple(variants),
+        refused=tuple(refused),
     )
 
 

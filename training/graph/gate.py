@@ -1,0 +1,108 @@
+"""The gate that a precision variant has to pass: as its file answers, so it is judged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from contract.answers import check_answers
+from contract.decision import tie_margin
+from contract.errors import LongskipError
+from contract.golden import OUTPUTS, golden_input
+from contract.model import Model
+from contract.spec import Precision
+from training.graph.prove import PROOF_BATCHES, PROOF_SIZES
+from training.score.cases import ScoredCase, scored_classes
+
+MAX_DICE_LOSS = 0.005
+# A pixel whose two best classes lie closer than this in fp32 is a tie that either may win.
+CLEAR_MARGIN = 0.2
+# Of all clear pixels of the synthetic pictures. What is wrong at a size flips far more.
+# The shipped nets' int8 files flipped 0.06 % (measured at 5 sizes).
+MAX_CLEAR_FLIPS: dict[Precision, float] = {"fp16": 0.001, "int8": 0.02}
+
+
+# At 1 x 1 one flipped label is a large share; it tells nothing.
+FEW_PIXELS = 16
+
+
+class VariantRefused(LongskipError):
+    """A precision variant answers too differently from the fp32 file."""
+
+
+def check_sizes(
+    variant: Model,
+    full: Model,
+    *,
+    intensity_range: tuple[float, float],
+    sizes: Sequence[tuple[int, int]] = PROOF_SIZES,
+) -> float:
+    """Compare the two files at sizes and batches that were neither traced nor calibrated.
+
+    Returns:
+        The share of clear pixels, over all sizes, whose label differs.
+
+    Raises:
+        VariantRefused: an optional input is lost, or at one size too many clear labels differ.
+        ModelBroken: a size fails, probabilities do not sum to 1, or an image's answer depends on
+            its batch.
+    """
+    spec, name = full.spec, variant.path.name
+    if variant.takes_statistics != full.takes_statistics:
+        raise VariantRefused(f"{name} has lost the optional input 'statistics'")
+    check_answers(variant, intensity_range=intensity_range)
+    allowed = MAX_CLEAR_FLIPS[variant.precision]
+    flips = pixels = 0
+    for size in tqdm(sizes, desc=f"proving {variant.precision}", unit="size", disable=None):
+        flips_here = pixels_here = 0
+        for batch in PROOF_BATCHES:
+            shape = (spec.channels, *size)
+            image = np.stack([golden_input(31 + i, shape, intensity_range) for i in range(batch)])
+            expected = full.run(image, outputs=OUTPUTS)
+            found = variant.run(image)["labels"]
+            margin = tie_margin(expected["probabilities"], spec.task, spec.thresholds_prob)
+            clear = margin > CLEAR_MARGIN
+            flips_here += int((clear & (found != expected["labels"])).sum())
+            pixels_here += int(clear.sum())
+        if flips_here > allowed * pixels_here + FEW_PIXELS:
+            raise VariantRefused(
+                f"{name} gives other labels than fp32 to {flips_here} of {pixels_here} clear "
+                f"pixels at {size[0]}x{size[1]}, allowed are {allowed:.1%}"
+            )
+        flips, pixels = flips + flips_here, pixels + pixels_here
+    return flips / max(pixels, 1)
+
+
+def dice_loss(model: Model, full: Sequence[ScoredCase], variant: Sequence[ScoredCase]) -> float:
+    """Return how much Dice the class that loses most loses on the same cases.
+
+    The mean over classes would let a rare class go for nothing. Negative where all gain; NaN where
+    no case holds any class.
+    """
+    losses = [
+        _mean([case.scores[index].dice for case in full])
+        - _mean([case.scores[index].dice for case in variant])
+        for index in scored_classes(model)
+    ]
+    known = [loss for loss in losses if not np.isnan(loss)]
+    return max(known) if known else float("nan")
+
+
+def check_dice(precision: Precision, loss: float, *, max_dice_loss: float) -> None:
+    """Raise VariantRefused where ``loss`` (of ``dice_loss``) is above ``max_dice_loss``."""
+    if loss <= max_dice_loss:
+        return
+    if np.isnan(loss):
+        raise VariantRefused(
+            f"{precision} cannot be judged: no validation mask holds any class. Train with a "
+            "validation part that shows every class"
+        )
+    raise VariantRefused(
+        f"{precision} loses {loss:.4f} validation Dice against fp32, allowed are "
+        f"{max_dice_loss:g}. Do without it, or allow more by --max-dice-loss"
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
