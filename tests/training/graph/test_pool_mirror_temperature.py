@@ -85,7 +85,8 @@ def test_a_temperature_that_is_none_is_refused(temperature: float) -> None:
 def test_thresholds_in_the_graph_are_those_of_the_contract(
     task: Task, classes: int, seed: int
 ) -> None:
-    thresholds = np.random.default_rng(seed).dirichlet(np.full(classes, 4.0)).clip(1e-3)
+    shares = np.random.default_rng(seed).dirichlet(np.full(classes, 4.0)).clip(1e-3)
+    thresholds = shares.tolist()
     labels, probabilities = Activate(task, thresholds_prob=thresholds)(drawn(seed, classes))
     assert torch.equal(
         probabilities, Activate(task)(drawn(seed, classes))[1]

@@ -1,0 +1,1 @@
+"""What is fitted after training, on images that the net was not trained on."""
