@@ -50,6 +50,19 @@ class ClassScore:
         """Intersection over union (Jaccard), or NaN where the class is in neither."""
         return _ratio(self.overlap_px, self.prediction_px + self.truth_px - self.overlap_px)
 
+    @property
+    def precision(self) -> float:
+        """Share of the prediction that is true; 0 where nothing of a true class is predicted.
+
+        Were it undefined there, a model would gain by predicting nothing on hard cases.
+        """
+        return math.nan if self.empty else _ratio(self.overlap_px, self.prediction_px or 1)
+
+    @property
+    def recall(self) -> float:
+        """Share of the truth that is predicted, or NaN where there is no truth to find."""
+        return _ratio(self.overlap_px, self.truth_px)
+
 
 @dataclass(frozen=True)
 class Summary:
