@@ -76,8 +76,6 @@ def open_folder(
         DataError: anything that would break or silently spoil training; all findings in one text.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; --data.root names the one that holds images/")
     spec = read_dataset_spec(root, None if spec_path is None else Path(spec_path))
     surveyed = survey(root, spec, class_names=class_names, progress=progress)
     refuse(root, surveyed.findings)

@@ -122,7 +122,7 @@ def remedy(unmapped: list[int], spec: DatasetSpec) -> str:
             "or ignore: 255 if it marks pixels to leave out"
         )
     known = 2 if spec.task == "multilabel" else len(spec.classes)
-    indices = f" (class indices here are 0..{known - 1})" if known else ""
+    indices = f" (class indices here are 0..{known - 1})" if known > 1 else ""
     if len(unmapped) > 20:
         return (
             f"{len(unmapped)} values look like grey levels or instance numbers: store class "

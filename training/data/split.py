@@ -13,6 +13,7 @@ from contract.errors import DataError
 from training.data.config import DataConfig
 from training.data.folder import FolderDataset
 from training.data.stems import natural_key
+from training.data.survey import Survey
 
 SplitKind = Literal["random", "group", "block"]
 PARTS = ("train", "val", "test")
@@ -82,7 +83,7 @@ def write_split(split: Split, path: Path) -> None:
     path.write_text(json.dumps(asdict(split), indent=1) + "\n", encoding="utf-8")
 
 
-def read_split(path: Path, dataset: FolderDataset | None = None) -> Split:
+def read_split(path: Path, dataset: FolderDataset | Survey | None = None) -> Split:
     """Read a split; with ``dataset`` its stems are checked against the folder.
 
     Images of the folder that the file does not name stay unused: a split is reused so that a

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contract.errors import ChannelMismatch
+from contract.errors import ChannelMismatch, DataError
 from imaging.channels import match_channels
 from training.data.case import Case
 from training.data.check import Seen, look_at_all
@@ -51,7 +51,12 @@ def survey(
     """Read every image and mask of a folder and note every fault; the arguments are open_folder's.
 
     Each file is decoded once: a truncated one has a perfect header.
+
+    Raises:
+        DataError: no such folder.
     """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; name the one that holds images/ and masks/")
     cases, findings = find_pairs(root, spec)
     seen = look_at_all(cases, progress=progress)
     findings += [finding for item in seen for finding in item.findings]

@@ -109,7 +109,7 @@ def test_missing_folders_say_what_is_there(tmp_path):
 
 
 def test_missing_root(tmp_path):
-    assert "--data.root" in refused(tmp_path / "absent")
+    assert "no such folder; name the one that holds images/" in refused(tmp_path / "absent")
 
 
 def test_empty_images_folder_lists_suffixes(make_folder):
