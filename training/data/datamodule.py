@@ -1,5 +1,6 @@
 """A data set as Lightning wants it: checked, split, and loaded in a fixed order."""
 
+import signal
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +20,7 @@ from training.data.augment import AugmentConfig, build_augment
 from training.data.cache import CaseCache
 from training.data.config import DataConfig
 from training.data.folder import FolderDataset, load_image, open_folder
+from training.data.loader import TimedLoader
 from training.data.order import EpochOrder
 from training.data.samples import PatchSamples, Sample, WholeImages
 from training.data.split import Split, make_split, read_split, write_split
@@ -56,7 +58,7 @@ class SegmentationData(lightning.LightningDataModule):
         self.patch: tuple[int, int] | None = None
         if config.working_size is None:
             self.patch = config.patch or choose_patch(self.dataset, self.split.train)
-        self._order: EpochOrder | None = None
+        self._start = (0, 0)
 
     @property
     def channels(self) -> int:
@@ -95,6 +97,14 @@ class SegmentationData(lightning.LightningDataModule):
         std = np.where(std > 0, std, 1.0)
         return tuple(float(value) for value in mean), tuple(float(value) for value in std)
 
+    def start_at(self, *, epoch: int, batches: int) -> None:
+        """Let training begin in ``epoch``, over with ``batches`` of its batches.
+
+        The order of an epoch follows from its number, so what was shown before is left out
+        without loading it.
+        """
+        self._start = (epoch, batches * self.config.batch_size)
+
     def train_samples(self) -> PatchSamples:
         """Return the data set behind ``train_dataloader``."""
         config = self.config
@@ -115,8 +125,12 @@ class SegmentationData(lightning.LightningDataModule):
             foreground_fraction=0.0 if whole else config.foreground_fraction,
         )
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Return batches of altered patches; the last, smaller batch is left out."""
+    def train_dataloader(self) -> TimedLoader:
+        """Return batches of altered patches; the last, smaller batch is left out.
+
+        A loader draws a seed for its workers each time that it starts them. With a generator of
+        its own it leaves torch's alone, and the net's dropout is the same with any number.
+        """
         samples = self.train_samples()
         if len(samples) < self.config.batch_size:
             raise DataError(
@@ -124,15 +138,16 @@ class SegmentationData(lightning.LightningDataModule):
                 f"{self.config.batch_size}; lower batch_size or raise patches_per_image"
             )
         workers = self.config.workers
-        return DataLoader(
+        return TimedLoader(
             samples,
             batch_size=self.config.batch_size,
-            sampler=EpochOrder(len(samples), seed=self.config.seed),
+            sampler=EpochOrder(len(samples), seed=self.config.seed, start=self._start),
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_one_thread if workers > 0 else None,
+            worker_init_fn=_prepare_worker if workers > 0 else None,
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
+            generator=torch.Generator(),
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -145,7 +160,9 @@ class SegmentationData(lightning.LightningDataModule):
 
     def _whole(self, stems: tuple[str, ...]) -> DataLoader[Sample]:
         # In the main process: whole images are large to send, and cheap beside the net.
-        return DataLoader(WholeImages(self._cache(stems, 4, None)), batch_size=1)
+        return DataLoader(
+            WholeImages(self._cache(stems, 4, None)), batch_size=1, generator=torch.Generator()
+        )
 
     def _cache(
         self, stems: tuple[str, ...], share: int, working_size: tuple[int, int] | None
@@ -176,7 +193,9 @@ def _split(dataset: FolderDataset, config: DataConfig) -> Split:
     return split
 
 
-def _one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
+    # Ctrl-C goes to the whole group of processes; the main one still needs the batch it waits for.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Workers are the parallelism; OpenCV's own threads would fight them for the cores.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

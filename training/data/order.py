@@ -17,25 +17,32 @@ class EpochOrder(Sampler[SampleKey]):
     once more).
     """
 
-    def __init__(self, samples: int, *, seed: int) -> None:
+    def __init__(self, samples: int, *, seed: int, start: tuple[int, int] = (0, 0)) -> None:
+        """Begin at ``start``: an epoch, and how many of its samples this process has had."""
         self.samples = samples
         self.seed = seed
-        self.epoch = 0
+        self.start_epoch, self.start_sample = start
+        self.epoch = self.start_epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return the number of samples for this process; a remainder is left out."""
+        """Return the number of samples of a whole epoch for this process.
+
+        A remainder is left out. An epoch that was begun before has its whole length too, since
+        Lightning counts on from where it stood.
+        """
         return self.samples // _processes()[1]
 
     def __iter__(self) -> Iterator[SampleKey]:
-        """Yield the keys of one epoch."""
+        """Yield the keys of one epoch; of the one that was begun before, the rest."""
         epoch = self.epoch
         order = np.random.default_rng((self.seed, epoch)).permutation(self.samples)
         rank, processes = _processes()
-        for index in order[rank::processes][: len(self)]:
+        begun = self.start_sample if epoch == self.start_epoch else 0
+        for index in order[rank::processes][begun : len(self)]:
             yield SampleKey(epoch, int(index))
 
 

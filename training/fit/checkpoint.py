@@ -72,15 +72,7 @@ def read_checkpoint(path: Path) -> tuple[Description, dict[str, torch.Tensor]]:
     Raises:
         CheckpointUnreadable: there is no file, it is truncated, or Longskip did not write it.
     """
-    if not path.is_file():
-        raise CheckpointUnreadable(f"{path} is not there; give a checkpoint that `fit` wrote")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        raise CheckpointUnreadable(
-            f"{path} does not load ({type(error).__name__}); it may be truncated: try last.ckpt or "
-            "best.ckpt beside it"
-        ) from error
+    stored = read_whole(path)
     if CHECKPOINT_KEY not in stored:
         raise CheckpointUnreadable(
             f"{path} has no {CHECKPOINT_KEY!r} entry: it was not written by `training fit`"
@@ -93,6 +85,24 @@ def read_checkpoint(path: Path) -> tuple[Description, dict[str, torch.Tensor]]:
         if name.startswith(prefix)
     }
     return description, weights
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """Return all that the checkpoint at ``path`` holds.
+
+    Raises:
+        CheckpointUnreadable: there is no file, or it is truncated or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointUnreadable(f"{path} is not there; give a checkpoint that `fit` wrote")
+    try:
+        stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        raise CheckpointUnreadable(
+            f"{path} does not load ({type(error).__name__}); it may be truncated: try last.ckpt or "
+            "best.ckpt beside it"
+        ) from error
+    return stored
 
 
 def load_graph(path: Path) -> tuple[Description, ModelGraph]:

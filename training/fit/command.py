@@ -1,7 +1,9 @@
 """``python -m training fit``: settings from a YAML file and the command line."""
 
 import argparse
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +12,18 @@ from jsonargparse import ArgumentParser, Namespace
 
 from contract.errors import RequestInvalid
 from training.data.augment import AugmentConfig
-from training.data.datamodule import DataConfig
+from training.data.config import DataConfig
+from training.data.folder import FolderDataset
 from training.fit.config import FitConfig
 from training.fit.fit import fit, rank
 from training.fit.losses import LossConfig
 from training.fit.optimiser import OptimiserConfig
 from training.fit.run_directory import RunDirectory
+from training.fit.stop import requeued_run
 from training.nets.config import NetConfig
+from training.plan.rules import Choice, Pace
+from training.plan.settings import Planned, planned_settings
+from training.plan.written import with_reasons
 
 EXAMPLES = """examples:
   python -m training fit --data.root my-images
@@ -92,6 +99,24 @@ def build_parser() -> ArgumentParser:
         default=None,
         help="stop after this time; the best checkpoint so far is kept",
     )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=5.0,
+        help="write last.ckpt this often within an epoch; 0: after each step",
+    )
+    parser.add_argument(
+        "--channels-last",
+        type=bool,
+        default=False,
+        help="tensors of the net lie as [B, H, W, C] in memory; faster on many GPUs and CPUs",
+    )
+    parser.add_argument(
+        "--compile",
+        type=bool,
+        default=False,
+        help="let torch.compile write the net's training code; minutes at the start, then faster",
+    )
     parser.set_defaults(
         {
             "trainer.max_epochs": 50,
@@ -104,18 +129,60 @@ def build_parser() -> ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, train, and say where the result lies."""
+    """Parse, plan what is open, train, and say where the result lies."""
     parser = build_parser()
     settings = parser.parse_args(list(arguments))
+    minutes = settings.max_minutes
+    deadline_s = None if minutes is None else time.monotonic() + 60 * minutes
+    planned = Planned(settings, (), None)
     if settings.resume is not None:
         settings = _settings_of_run(parser, settings, arguments)
+    elif (requeued := requeued_run(settings.out)) is not None:
+        settings.resume = requeued
+        settings = _settings_of_run(parser, settings, [])
+    else:
+        planned = _planned(parser, arguments, settings, deadline_s)
+        settings = planned.settings
+    config = _config(parser, settings)
+    if deadline_s is not None and planned.dataset is not None:
+        # Checking and measuring took their part of the time.
+        config = replace(config, max_minutes=max((deadline_s - time.monotonic()) / 60, 0.01))
     run = fit(
-        _config(parser, settings),
-        save_config=lambda path: parser.save(settings, path, overwrite=True, multifile=False),
+        config,
+        save_config=lambda path: write_settings(parser, settings, planned.choices, path),
+        dataset=planned.dataset,
     )
     if rank() == 0:
         print(f"done. Next: python -m training export {run.root} --name my-model")
     return 0
+
+
+def _planned(
+    parser: ArgumentParser,
+    arguments: Sequence[str],
+    settings: Namespace,
+    deadline_s: float | None,
+) -> Planned:
+    def measure(settings: Namespace, dataset: FolderDataset) -> Pace:
+        from training.plan.pace import measure_pace
+
+        if deadline_s is None:
+            raise ValueError("a pace is measured for a time limit, and there is none")
+        return measure_pace(_config(parser, settings), dataset, deadline_s=deadline_s)
+
+    planned = planned_settings(parser, arguments, settings, deadline_s=deadline_s, measure=measure)
+    if rank() == 0 and planned.choices:
+        print("planned, with reasons in the run's config.yaml:")
+        for choice in planned.choices:
+            print(f"  {choice.option} {choice.value}")
+    return planned
+
+
+def write_settings(
+    parser: ArgumentParser, settings: Namespace, choices: Sequence[Choice], path: Path
+) -> None:
+    """Write the resolved settings as YAML, planned ones with their reasons."""
+    path.write_text(with_reasons(parser.dump(settings, skip_none=False), choices), encoding="utf-8")
 
 
 def _settings_of_run(
@@ -146,6 +213,12 @@ def _config(parser: ArgumentParser, settings: Namespace) -> FitConfig:
     fields = {name: built[name] for name in GROUPS}
     plain = {
         name: getattr(built, name)
-        for name in ("normalising", "seed", "out", "init_from", "resume", "max_minutes")
+        for name in (
+            *("normalising", "seed", "out", "init_from", "resume", "max_minutes"),
+            *("checkpoint_minutes", "channels_last", "compile"),
+        )
     }
-    return FitConfig(**fields, **plain, trainer=vars(built.trainer))
+    try:
+        return FitConfig(**fields, **plain, trainer=vars(built.trainer))
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from error

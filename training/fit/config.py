@@ -29,6 +29,9 @@ class FitConfig:
         init_from: checkpoint whose fitting weights are the start.
         resume: run directory to go on with; its own config is used.
         max_minutes: stop after this many minutes; the best checkpoint so far is kept.
+        checkpoint_minutes: least time between two last.ckpt within an epoch.
+        channels_last: let tensors of the net lie as [B, H, W, C] in memory.
+        compile: let torch.compile write the net's training code.
     """
 
     data: DataConfig
@@ -43,3 +46,10 @@ class FitConfig:
     init_from: Path | None = None
     resume: Path | None = None
     max_minutes: float | None = None
+    checkpoint_minutes: float = 5.0
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_minutes < 0:
+            raise ValueError(f"checkpoint_minutes must be >= 0, got {self.checkpoint_minutes}")

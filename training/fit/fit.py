@@ -1,36 +1,50 @@
 """Train one net: from settings to a run directory with its best checkpoint."""
 
 import csv
+import errno
+import io
 import logging
 import math
+import signal
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, Timer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from contract.spec import Normalising, TrainingData
 from training.data.datamodule import SegmentationData
 from training.data.fingerprint import fingerprint
-from training.data.folder import IGNORE
+from training.data.folder import IGNORE, FolderDataset
 from training.data.split import write_split
+from training.fit.atomic import replace_file
 from training.fit.checkpoint import CHECKPOINT_KEY, Description, initialise_from, net_fields
+from training.fit.checkpoint_io import CheckpointUnwritable, WholeCheckpoints
 from training.fit.config import FitConfig
+from training.fit.data_wait import DataWait
+from training.fit.last_checkpoint import KeepLast, Stopped
 from training.fit.losses import build_loss
+from training.fit.metrics_file import MetricsFile
 from training.fit.module import SegmentationModule
 from training.fit.progress import progress_callback
+from training.fit.resume import ResumePoint, find_point
 from training.fit.run_directory import (
+    LAST,
+    PREVIOUS,
     RunDirectory,
     create_run_directory,
-    keep_metrics,
     write_environment,
 )
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DescribeCheckpoint(Callback):
@@ -58,21 +72,28 @@ class WriteValidation(Callback):
             return
         if not isinstance(pl_module, SegmentationModule):
             raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
-        with self.path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["stem", "class", "dice", "iou"])
-            for stem, scores in sorted(pl_module.cases.items()):
-                for name, score in zip(pl_module.class_names, scores, strict=True):
-                    cells = ["" if math.isnan(v) else f"{v:.6f}" for v in (score.dice, score.iou)]
-                    writer.writerow([stem, name, *cells])
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["stem", "class", "dice", "iou"])
+        for stem, scores in sorted(pl_module.cases.items()):
+            for name, score in zip(pl_module.class_names, scores, strict=True):
+                cells = ["" if math.isnan(v) else f"{v:.6f}" for v in (score.dice, score.iou)]
+                writer.writerow([stem, name, *cells])
+        replace_file(self.path, lambda file: file.write(text.getvalue().encode()))
 
 
-def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirectory:
+def fit(
+    config: FitConfig,
+    *,
+    save_config: Callable[[Path], None],
+    dataset: FolderDataset | None = None,
+) -> RunDirectory:
     """Train and return the run directory.
 
     Args:
         config: the settings.
         save_config: writes the resolved settings to the path given.
+        dataset: what lies at ``config.data.root``, where it was opened and checked already.
 
     Raises:
         DataError: the data set has faults; every one found is listed.
@@ -80,10 +101,22 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
         CheckpointUnreadable: ``init_from`` cannot be used.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
+    resume_from: Path | None = None
+    point: ResumePoint | None = None
+    if config.resume is not None:
+        resume_from, point, note = find_point(RunDirectory(config.resume))
+        if note is not None and rank() == 0:
+            print(note, flush=True)
+        if point is not None and point.finished:
+            if rank() == 0:
+                print(f"{config.resume} was trained to its end, {point.steps} steps", flush=True)
+            return RunDirectory(config.resume)
     data_config = config.data
     if config.resume is not None:
         data_config = replace(data_config, split_file=str(RunDirectory(config.resume).split))
-    data = SegmentationData(data_config, config.augment)
+    data = SegmentationData(data_config, config.augment, dataset=dataset)
+    if point is not None:
+        data.start_at(epoch=point.epoch, batches=point.batches)
     seen = fingerprint(data.dataset, data.split.train)
     description = describe(config, data, seen)
     graph = description.build_graph()
@@ -97,8 +130,6 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
             seed=config.seed,
             extra={"data_seed": config.data.seed, "images": len(data.dataset.cases)},
         )
-    if config.resume is not None and first_rank:
-        keep_metrics(run)
     if config.init_from is not None:
         fresh = initialise_from(graph, config.init_from)
         if first_rank:
@@ -116,7 +147,11 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
         class_names=tuple(c.name for c in description.classes),
         ignore=IGNORE,
     )
-    trainer = build_trainer(config, run, description, validates=bool(data.split.val))
+    if config.channels_last:
+        graph.net.to(memory_format=torch.channels_last)
+    if config.compile:
+        graph.net.compile()
+    trainer = build_trainer(config, run, description, validates=bool(data.split.val), resumed=point)
     if first_rank:
         print(
             f"{config.data.root}: {len(data.split.train)} images train, "
@@ -124,32 +159,52 @@ def fit(config: FitConfig, *, save_config: Callable[[Path], None]) -> RunDirecto
             f"run directory {run.root}",
             flush=True,
         )
-    resume_from = None if config.resume is None else run.checkpoint("last")
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from)
     except SystemExit as end:
         if not (trainer.interrupted and end.code == 1):
             raise
         # Lightning has taken Ctrl-C for itself and ended in silence.
-        raise KeyboardInterrupt(_how_to_go_on(run)) from end
-    _say_where_it_stopped(trainer)
+        if _keeper(trainer).stop.signal is signal.SIGTERM:
+            if first_rank:
+                print(f"stopped by SIGTERM; {_how_to_go_on(run, end)}", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM) from end
+        raise KeyboardInterrupt(_how_to_go_on(run, end)) from end
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise CheckpointUnwritable(
+            f"{error.filename or run.root} cannot be written ({error.strerror}); make room. "
+            f"Then {_how_to_go_on(run, error)}"
+        ) from error
+    _say_where_it_stopped(trainer, run)
     return run
 
 
-def _how_to_go_on(run: RunDirectory) -> str:
-    if (run.checkpoints / "last.ckpt").is_file():
-        return f"go on after its last whole epoch by --resume {run.root}"
-    return "no epoch was finished, so nothing was kept"
+def _keeper(trainer: L.Trainer) -> KeepLast:
+    callbacks: list[Callback] = vars(trainer)["callbacks"]
+    return next(c for c in callbacks if isinstance(c, KeepLast))
 
 
-def _say_where_it_stopped(trainer: L.Trainer) -> None:
-    """Tell a training that ended before its last epoch: its schedule was not run to the end."""
+def _how_to_go_on(run: RunDirectory, end: BaseException) -> str:
+    if not any((run.checkpoints / name).is_file() for name in (LAST, PREVIOUS)):
+        return "nothing was kept yet, so start again"
+    if isinstance(end.__context__, Stopped):
+        return f"every step was kept: go on by --resume {run.root}"
+    return f"go on after the last checkpoint by --resume {run.root}"
+
+
+def _say_where_it_stopped(trainer: L.Trainer, run: RunDirectory) -> None:
+    """Tell a training that ended before its last step: its schedule was not run to the end."""
     planned = trainer.max_epochs
-    if rank() == 0 and planned is not None and trainer.current_epoch < planned:
+    out_of_time = _keeper(trainer).out_of_time_at is not None
+    early = planned is not None and planned > 0 and trainer.current_epoch < planned
+    if rank() == 0 and (early or out_of_time):
+        where = f"in epoch {min(trainer.current_epoch + 1, planned or 1)} of {planned}"
         print(
-            f"stopped early, in epoch {trainer.current_epoch + 1} of {planned}, by a time limit or "
-            "a callback: the schedule did not reach its end, so do not hold this run against one "
-            "that did"
+            f"stopped early, {where}, by {'the time limit' if out_of_time else 'a callback'}: the "
+            "schedule did not reach its end, so do not hold this run against one that did"
+            + (f"; go on by --resume {run.root}" if out_of_time else "")
         )
 
 
@@ -175,19 +230,24 @@ def describe(config: FitConfig, data: SegmentationData, seen: TrainingData) -> D
 
 
 def build_trainer(
-    config: FitConfig, run: RunDirectory, description: Description, *, validates: bool
+    config: FitConfig,
+    run: RunDirectory,
+    description: Description,
+    *,
+    validates: bool,
+    resumed: ResumePoint | None = None,
 ) -> L.Trainer:
     """Return Lightning's Trainer with our callbacks and loggers beside those of the settings."""
     options = dict(config.trainer)
     own: list[Callback] = [
-        DescribeCheckpoint(description),
-        # After every epoch, validated or not, so that little is lost with the process.
-        ModelCheckpoint(
-            dirpath=run.checkpoints,
-            filename="last",
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+        KeepLast(
+            run,
+            checkpoint_minutes=config.checkpoint_minutes,
+            max_minutes=config.max_minutes,
+            resumed=resumed,
         ),
+        DescribeCheckpoint(description),
+        DataWait(),
     ]
     if validates:
         own.append(
@@ -203,24 +263,41 @@ def build_trainer(
     if options.get("enable_progress_bar") is not False:
         own.append(progress_callback())
         options["enable_progress_bar"] = any(hasattr(c, "train_progress_bar") for c in own)
-    if config.max_minutes is not None:
-        own.append(Timer(timedelta(minutes=config.max_minutes), interval="step"))
     loggers = options.pop("logger", True)
     if loggers is True or loggers is None:
-        loggers = default_loggers(run)
+        loggers = default_loggers(run, resumed)
     if loggers:
         own.append(LearningRateMonitor(logging_interval="step"))
     given = options.pop("callbacks", None) or []
     given = given if isinstance(given, list) else [given]
+    if not any(isinstance(callback, Checkpoint) for callback in [*own, *given]):
+        options["enable_checkpointing"] = False  # or Lightning adds one of its own
+    plugins = options.pop("plugins", None) or []
+    plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(WholeCheckpoints())
     quieten()
-    return L.Trainer(**options, logger=loggers, callbacks=[*own, *given], default_root_dir=run.root)
+    return L.Trainer(
+        **options,
+        logger=loggers,
+        callbacks=[*own, *given],
+        plugins=plugins,
+        default_root_dir=run.root,
+        # Each process takes its share of the order itself, and validates all images.
+        use_distributed_sampler=False,
+    )
 
 
-def default_loggers(run: RunDirectory) -> list[Logger]:
-    """TensorBoard events and metrics.csv, both in ``logs/``."""
+def default_loggers(run: RunDirectory, resumed: ResumePoint | None = None) -> list[Logger]:
+    """TensorBoard events and metrics.csv, both in ``logs/``, going on where ``resumed`` stood."""
+    step = None if resumed is None else resumed.logged_steps
+    rows = None if resumed is None else resumed.metric_rows
     return [
-        TensorBoardLogger(run.root, name="logs", version="", default_hp_metric=False),
-        CSVLogger(run.root, name="logs", version=""),
+        # What was logged past the checkpoint comes again; purge_step lets viewers drop the old.
+        TensorBoardLogger(
+            run.root, name="logs", version="", default_hp_metric=False, purge_step=step
+        ),
+        MetricsFile(run.logs / "metrics.csv", keep_rows=rows),
     ]
 
 
@@ -234,7 +311,7 @@ def quieten() -> None:
         ".*does not have many workers.*",
         ".*number of training batches .* is smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # ours can
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -242,7 +319,6 @@ def quieten() -> None:
 def _open_run(config: FitConfig) -> RunDirectory:
     if config.resume is not None:
         run = RunDirectory(config.resume)
-        run.checkpoint("last")  # says at once when there is none
         return run
     skips = config.net.long_skips
     label = skips if isinstance(skips, str) else "-".join(skips)

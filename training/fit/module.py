@@ -14,6 +14,7 @@ from training.graph.assemble import ModelGraph
 # Score of a validation pass in which no case holds any class: the worst value, so that such a
 # pass never becomes the best checkpoint.
 NO_CASE_SCORE = 0.0
+EPOCH_LOSS_KEY = "longskip_epoch_loss"
 
 
 class SegmentationModule(L.LightningModule):
@@ -40,14 +41,41 @@ class SegmentationModule(L.LightningModule):
         self.class_names = class_names
         self.ignore = ignore
         self.cases: dict[str, list[ClassScore]] = {}
+        self._loss_sum: Tensor | float = 0.0
+        self._loss_steps = 0
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's mean loss; an epoch that is gone on with keeps what it has."""
+        self._loss_sum, self._loss_steps = 0.0, 0
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch of patches."""
         logits = self.graph.logits(batch["image"], batch["statistics"])
         loss: Tensor = self.loss(logits, batch["mask"])
         # The rank's own loss: reducing it over ranks at each step would cost a synchronisation.
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True)
+        self.log("train/loss_step", loss.detach(), prog_bar=True)
+        self._loss_sum = self._loss_sum + loss.detach().float()
+        self._loss_steps += 1
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch's steps.
+
+        Lightning's own mean is in no checkpoint: after a resume it would be that of the rest.
+        """
+        self.log("train/loss_epoch", self.epoch_loss())
+
+    def epoch_loss(self) -> float:
+        """Return the mean loss of the epoch's steps so far."""
+        return float(self._loss_sum) / max(self._loss_steps, 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the begun mean."""
+        checkpoint[EPOCH_LOSS_KEY] = [float(self._loss_sum), self._loss_steps]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the begun mean."""
+        self._loss_sum, self._loss_steps = checkpoint.get(EPOCH_LOSS_KEY, (0.0, 0))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""

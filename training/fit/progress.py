@@ -6,6 +6,8 @@ import time
 import lightning as L
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 
+from training.fit.module import SegmentationModule
+
 
 class PlainProgress(Callback):
     """Print one line per epoch, with an estimate of the time that is left."""
@@ -28,13 +30,15 @@ class PlainProgress(Callback):
         """Print the epoch, its loss and, where it was validated, its Dice."""
         if not trainer.is_global_zero:
             return
+        if not isinstance(pl_module, SegmentationModule):
+            raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
         metrics = trainer.callback_metrics
         done = trainer.current_epoch + 1 - self.first_epoch
         elapsed_s = time.monotonic() - self.started_s
         parts = [f"epoch {trainer.current_epoch + 1}"]
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             parts[0] += f"/{trainer.max_epochs}"
-        parts.append(f"loss {float(metrics['train/loss_epoch']):.4f}")
+        parts.append(f"loss {pl_module.epoch_loss():.4f}")
         if self.validated:
             parts.append(f"val dice {float(metrics['val/dice']):.4f}")
             self.validated = False

@@ -4,7 +4,7 @@ config.yaml        every setting, resolved; `fit --config` reads it again
 split.json         which images train, validate and test
 environment.json   versions, hardware, seed, command line
 logs/              TensorBoard events and metrics.csv
-checkpoints/       best.ckpt (validation Dice) and last.ckpt
+checkpoints/       best.ckpt (validation Dice), last.ckpt, and while it trains previous.ckpt
 validation.csv     Dice and IoU per case and class of the last validation pass
 """
 
@@ -26,6 +26,10 @@ PACKAGES = (
     "longskip", "torch", "lightning", "segmentation-models-pytorch", "albumentations",
     "numpy", "opencv-python-headless", "onnxruntime-gpu", "onnxruntime", "onnx",
 )  # fmt: skip
+
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
 
 
 class RunDirectoryError(LongskipError):
@@ -71,16 +75,19 @@ class RunDirectory:
     def checkpoint(self, which: str) -> Path:
         """Return ``best.ckpt`` or ``last.ckpt``; without a best one (no validation), the last.
 
+        ``previous.ckpt`` stands in for a last one where the process was killed between the two
+        renames that put a new one there.
+
         Raises:
             RunDirectoryError: the run has no checkpoint.
         """
-        for name in (which, "last"):
-            path = self.checkpoints / f"{name}.ckpt"
+        for name in (f"{which}.ckpt", LAST, PREVIOUS):
+            path = self.checkpoints / name
             if path.is_file():
                 return path
         raise RunDirectoryError(
             f"{self.root} holds no checkpoints/{which}.ckpt; give the folder of a run that `fit` "
-            "finished at least one epoch of"
+            "has written a checkpoint of"
         )
 
 
@@ -109,16 +116,6 @@ def create_run_directory(out: Path | None, *, name: str) -> RunDirectory:
             f"{out} cannot be made ({error.strerror}); choose another --out"
         ) from error
     return run
-
-
-def keep_metrics(run: RunDirectory) -> None:
-    """Give metrics.csv of an earlier part of the run a name of its own; a new part begins anew."""
-    metrics = run.logs / "metrics.csv"
-    if metrics.is_file():
-        number = 1
-        while (run.logs / f"metrics-{number}.csv").exists():
-            number += 1
-        metrics.rename(run.logs / f"metrics-{number}.csv")
 
 
 def write_environment(run: RunDirectory, *, seed: int, extra: Mapping[str, Any]) -> None:
