@@ -9,7 +9,8 @@ LongskipError
 ├── Overloaded             429  queue or memory full: come again
 ├── ModelNotReady          503  the model is there but failed its proof
 ├── DeadlineExceeded       504  no answer in time
-└── ClientGone             499  nobody waits for the answer any more
+├── ClientGone             499  nobody waits for the answer any more
+└── AddressUnavailable     --   the service does not start: its port is taken
 """
 
 from imaging.errors import LongskipError
@@ -39,7 +40,7 @@ class Overloaded(LongskipError):
     """There is no room for the request now.
 
     Attributes:
-        reason: ``queue`` or ``memory``, for the metrics.
+        reason: what is full: ``queue``, ``memory`` or ``uploads``; log and metrics say it.
     """
 
     retry_after_s = 1
@@ -59,3 +60,7 @@ class DeadlineExceeded(LongskipError):
 
 class ClientGone(LongskipError):
     """The client closed the connection before its answer was ready."""
+
+
+class AddressUnavailable(LongskipError):
+    """The service cannot listen where it should."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from service.connection import Connection
+from service.errors import AddressUnavailable
 from service.page.routes import list_samples
 from service.protocols.openapi import RESEARCH_USE_ONLY
 from service.repository.repository import FailedModel, Repository
@@ -35,16 +37,36 @@ class AnnouncingServer(uvicorn.Server):
             print(line, flush=True)
 
 
-def serve(app: FastAPI, settings: Settings, repository: Repository) -> int:
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address, before the models are loaded for nothing; nobody can connect yet.
+
+    Raises:
+        AddressUnavailable: another process listens there, or it is none of this machine's.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # Otherwise the port cannot be had for a minute after the last process left it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise _unavailable(host, port, error) from error
+    return listener
+
+
+def serve(
+    app: FastAPI, settings: Settings, repository: Repository, listener: socket.socket
+) -> None:
     """Serve until a signal comes; requests under way are answered first.
 
-    Returns:
-        The exit status.
+    Raises:
+        AddressUnavailable: another process was quicker to listen there.
     """
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        http=Connection,
+        # There are none, so a request for one is answered like any other.
+        ws="none",
         root_path=settings.root_path,
         # Its access lines hold paths and queries; ours (protocols/observe.py) do not.
         access_log=False,
@@ -53,8 +75,19 @@ def serve(app: FastAPI, settings: Settings, repository: Repository) -> int:
         timeout_graceful_shutdown=max(1, round(settings.deadline_s)),
     )
     server = AnnouncingServer(config, settings, repository)
-    server.run()
-    return 0 if server.started else 1
+    try:
+        server.run(sockets=[listener])
+    except OSError as error:
+        if server.started:
+            raise
+        raise _unavailable(settings.host, settings.port, error) from error
+
+
+def _unavailable(host: str, port: int, error: OSError) -> AddressUnavailable:
+    return AddressUnavailable(
+        f"cannot listen on {host} port {port}: {error.strerror or error}. Set LONGSKIP_PORT "
+        "(0 takes a free one) or LONGSKIP_HOST, or stop what listens there."
+    )
 
 
 def start_up_lines(settings: Settings, repository: Repository, port: int) -> list[str]:

@@ -6,10 +6,16 @@ from typing import Any, BinaryIO, cast
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from contract.errors import RequestInvalid
-from service.errors import BodyMalformed, BodyTooLarge, ClientGone, MediaTypeUnsupported
+from service.errors import (
+    BodyMalformed,
+    BodyTooLarge,
+    ClientGone,
+    MediaTypeUnsupported,
+    Overloaded,
+)
 
 FILE_PART = "file"
 # A body up to this size stays in memory; a larger one goes to the system's temporary folder, as a
@@ -33,9 +39,10 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
 
     Raises:
         BodyTooLarge: more bytes than the limit.
-        BodyMalformed: multipart that does not parse.
+        BodyMalformed: multipart that does not parse or is not whole.
         MediaTypeUnsupported: a Content-Type that is neither multipart nor an image.
         RequestInvalid: no image in the body.
+        Overloaded: the system has no room for the body.
         ClientGone: the connection closed before the end of the body.
     """
     _check_encoding(request)
@@ -44,10 +51,16 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
         raise _too_large(max_body_bytes)
     bounded = Request(request.scope, _bounded(request.receive, max_body_bytes))
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
-        return await _from_multipart(bounded)
-    if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
-        return await _from_raw_body(bounded)
+    try:
+        if media_type == "multipart/form-data":
+            return await _from_multipart(bounded)
+        if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
+            return await _from_raw_body(bounded)
+    except OSError as error:  # the temporary folder is full, or all files that may be open are
+        raise Overloaded(
+            "uploads under way leave no room for another. Send the image again in a moment.",
+            reason="uploads",
+        ) from error
     raise MediaTypeUnsupported(
         "the Content-Type is neither multipart/form-data nor image/*; send -F file=@image.png, or "
         "--data-binary @image.png with -H 'Content-Type: image/png'"
@@ -55,10 +68,14 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
 
 
 async def _from_multipart(request: Request) -> UploadFile:
+    parser = _WholeForm(request.headers, request.stream(), max_files=1, max_fields=FORM_PARTS_MAX)
     try:
-        form = await request.form(max_files=1, max_fields=FORM_PARTS_MAX)
-    except HTTPException as error:
-        raise BodyMalformed(f"the multipart body does not parse: {error.detail}") from error
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise BodyMalformed(f"the multipart body does not parse: {error.message}") from error
+    if not parser.ended:
+        await form.close()
+        raise BodyMalformed("the multipart body ends before its closing boundary; send it whole")
     part = form.get(FILE_PART)
     if not isinstance(part, UploadFile):
         await form.close()
@@ -86,6 +103,16 @@ async def _not_empty(upload: UploadFile) -> UploadFile:
         await upload.close()
         raise RequestInvalid("the body holds no bytes of an image; send one, e.g. -F file=@a.png")
     return upload
+
+
+class _WholeForm(MultiPartParser):
+    """Starlette's parser, which takes a body that was cut off for a whole one."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        """Note that the closing boundary came."""
+        self.ended = True
 
 
 def _check_encoding(request: Request) -> None:

@@ -1,19 +1,19 @@
 """Which format an answer has: ``format=`` decides, else the ``Accept`` header."""
 
+import math
+from collections.abc import Sequence
+
 from service.engine.encode import ENCODINGS, AnswerFormat
 from service.errors import NotAcceptable
 
 DEFAULT: AnswerFormat = "png"
-# An overlay is a PNG too; only format= can ask for it.
-BY_MEDIA_TYPE: dict[str, AnswerFormat] = {
+# In order of our own preference. An overlay is a PNG too; only format= can ask for it.
+MEDIA_TYPES: dict[str, AnswerFormat] = {
     "image/png": "png",
     "application/json": "json",
     "application/geo+json": "geojson",
     "application/x-npz": "npz",
     "application/zip": "npz",
-    "image/*": "png",
-    "application/*": "json",
-    "*/*": DEFAULT,
 }
 
 
@@ -32,20 +32,34 @@ def choose_format(asked: AnswerFormat | None, accept: str) -> AnswerFormat:
     if not accept.strip():
         return DEFAULT
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
-    # Sorting is stable, so equal weights keep the client's order.
-    for media_type, weight in sorted(ranges, key=lambda item: -item[1]):
-        if weight > 0 and media_type in BY_MEDIA_TYPE:
-            return BY_MEDIA_TYPE[media_type]
+    ranked = [(*_rank(media_type, ranges), media_type) for media_type in MEDIA_TYPES]
+    weight, _, media_type = max(ranked, key=lambda rank: rank[:2])  # of equals the first
+    if weight > 0:
+        return MEDIA_TYPES[media_type]
     raise NotAcceptable(
-        f"the Accept header names none of {', '.join(BY_MEDIA_TYPE)}; name one, or ask by "
+        f"the Accept header takes none of {', '.join(MEDIA_TYPES)}; name one, or ask by "
         f"?format={'|'.join(ENCODINGS)}"
     )
 
 
-def _range(part: str) -> tuple[str, float]:
+Range = tuple[str, float]
+"""A media range such as ``image/*``, and its weight."""
+
+
+def _rank(media_type: str, ranges: Sequence[Range]) -> tuple[float, int]:
+    """Weight of the range that says most of a type (RFC 9110, 12.5.1), and how early it stands."""
+    kind = media_type.partition("/")[0]
+    for spelling in (media_type, f"{kind}/*", "*/*"):
+        for place, (name, weight) in enumerate(ranges):
+            if name == spelling:
+                return weight, -place
+    return 0.0, 0
+
+
+def _range(part: str) -> Range:
     media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
     weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
     try:
-        return media_type, float(weight)
+        return media_type, min(1.0, float(weight)) if math.isfinite(float(weight)) else 0.0
     except ValueError:
         return media_type, 0.0

@@ -30,6 +30,7 @@ class Observe:
             return
         trace = begin_trace(Headers(scope=scope))
         scope[SCOPE_KEY] = trace
+        method = scope["method"]
         status = 0
         sent_bytes = 0
 
@@ -43,6 +44,9 @@ class Observe:
             sent_bytes += len(message.get("body", b""))
             await send(message)
 
+        if method == "HEAD":
+            # What GET answers, without the body: uvicorn leaves that out by its own scope.
+            scope = {**scope, "method": "GET"}
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
@@ -53,16 +57,16 @@ class Observe:
         finally:
             status = status or CLIENT_CLOSED_REQUEST
             self._metrics.observe(trace, status)
-            _log_access(scope, trace, status=status, sent_bytes=sent_bytes)
+            _log_access(scope, trace, method, status=status, sent_bytes=sent_bytes)
 
 
-def _log_access(scope: Scope, trace: Trace, *, status: int, sent_bytes: int) -> None:
+def _log_access(scope: Scope, trace: Trace, method: str, *, status: int, sent_bytes: int) -> None:
     """Write one line of JSON. The route stands for the path, which may hold anything."""
     route = getattr(scope.get("route"), "path", "")
     model = trace.model
     entry = {
         "request_id": trace.request_id,
-        "method": scope["method"] if scope["method"] in _METHODS else "other",
+        "method": method if method in _METHODS else "other",
         "route": route,
         "status": status,
         "model": f"{model.name}/{model.version}" if model is not None else "",

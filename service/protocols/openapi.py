@@ -101,6 +101,16 @@ def problem_answer(description: str) -> dict[str, Any]:
     }
 
 
+def error_answer(description: str) -> dict[str, Any]:
+    """Return the same for ``/v2``, in the Open Inference Protocol's form."""
+    schema = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {"error": {"type": "string"}},
+    }
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
 SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the labels, in the format asked for",

@@ -35,11 +35,19 @@ class ProblemKind:
 
 @dataclass(frozen=True)
 class Problem:
-    """One error as it is told to the client."""
+    """One error as it is told to the client.
+
+    Attributes:
+        kind: what is told of every error like it.
+        detail: what came, what was expected, what to do.
+        headers: to be sent with it.
+        cause: tells errors of one kind apart in log and metrics; a slug, or empty.
+    """
 
     kind: ProblemKind
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    cause: str = ""
 
 
 # An error has the kind of its nearest class here.
@@ -86,14 +94,15 @@ def problem_for(error: Exception) -> Problem:
     if kind is None or not isinstance(error, LongskipError):
         return Problem(UNEXPECTED, UNEXPECTED_DETAIL)
     if isinstance(error, Overloaded):
-        return Problem(kind, str(error), {"Retry-After": str(error.retry_after_s)})
+        again = {"Retry-After": str(error.retry_after_s)}
+        return Problem(kind, str(error), again, cause=error.reason)
     return Problem(kind, str(error))
 
 
 def problem_response(problem: Problem, scope: Scope, trace: Trace) -> Response:
     """Return the answer in the form of the protocol that was asked."""
     kind = problem.kind
-    trace.refused_for = kind.slug
+    trace.refused_for = "-".join(filter(None, (kind.slug, problem.cause)))
     if get_route_path(scope).startswith("/v2"):
         body: dict[str, object] = {"error": problem.detail}
         return JSONResponse(body, kind.status, headers=dict(problem.headers))

@@ -8,10 +8,15 @@ from fastapi.responses import JSONResponse
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.version import __version__
 from service.errors import ModelNotReady
+from service.protocols.openapi import error_answer
 from service.repository.repository import FailedModel, Repository
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["health"])
+READY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: error_answer("the model is there and failed its proof"),
+    404: error_answer("no such model or version"),
+}
 
 
 @router.get("/v2", summary="Name the server")
@@ -29,7 +34,7 @@ async def live() -> dict[str, bool]:
 @router.get(
     "/v2/health/ready",
     summary="Can any model be used?",
-    responses={503: {"description": "no model can be used; the body says why"}},
+    responses={503: error_answer("no model can be used; the body says why")},
 )
 async def ready(running: RunningService) -> Response:
     """Answer 200 when at least one model can be used, else 503 and why."""
@@ -39,9 +44,13 @@ async def ready(running: RunningService) -> Response:
     return JSONResponse({"ready": False, "error": why_not}, status_code=503)
 
 
-@router.get("/v2/models/{model}/ready", summary="Can this model be used?")
 @router.get(
-    "/v2/models/{model}/versions/{version:version}/ready", summary="Can this version be used?"
+    "/v2/models/{model}/ready", summary="Can this model be used?", responses=READY_RESPONSES
+)
+@router.get(
+    "/v2/models/{model}/versions/{version:version}/ready",
+    summary="Can this version be used?",
+    responses=READY_RESPONSES,
 )
 async def model_ready(
     model: str, running: RunningService, trace: RequestTrace, version: int | None = None

@@ -10,6 +10,7 @@ from contract.model import Model
 from contract.repository import MODEL_FILE, find_model, list_models, list_versions
 from contract.session import CPU_PROVIDER, Device, usable_cores, why_no_cuda
 from contract.spec import Precision
+from service.repository.left_out import left_out
 from service.repository.repository import Entry, FailedModel, Repository, ServedModel
 from service.settings import Settings
 
@@ -25,6 +26,9 @@ def load_repository(settings: Settings) -> Repository:
     _refuse_absent_gpu(settings.device)
     if not settings.models.is_dir():
         _log.error("there is no folder %s; set LONGSKIP_MODELS", settings.models)
+        return Repository(())
+    for path, reason in left_out(settings.models):
+        _log.warning("%r is left out: %s", str(path), reason)
     return Repository(
         _load(settings, name, version)
         for name in list_models(settings.models)

@@ -23,6 +23,7 @@ from contract.model import Model, Segmentation
 from contract.session import open_session
 from contract.spec import Tiles
 from service.app import create_app
+from service.connection import Connection
 from service.engine.run import SegmentationModel
 from service.repository.repository import Repository, ServedModel
 from service.settings import Settings
@@ -251,7 +252,9 @@ def serve_in_thread() -> ServeInThread:
         repository = Repository(ServedModel(name, 1, model) for name, model in served)
         app = create_app(Settings(**settings), repository=repository)
         prefix = settings.get("root_path", "")
-        config = uvicorn.Config(app, port=0, root_path=prefix, log_config=None, access_log=False)
+        config = uvicorn.Config(
+            app, http=Connection, port=0, root_path=prefix, log_config=None, access_log=False
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ def _run(repository_root: Path, *arguments: str, **environment: str) -> Any:
 
 @pytest.mark.slow
 def test_importing_the_service_and_making_the_app_leaves_no_torch(repository_root: Path) -> None:
-    imports = "import service, service.__main__; service.app.create_app()"
+    imports = "import service.__main__, service.app, service.server; service.app.create_app()"
     finished = _run(repository_root, "-c", PROBE.format(imports=imports))
     assert finished.stdout.strip() == "[]", finished.stderr
 
@@ -62,6 +63,30 @@ def test_a_gpu_that_is_asked_for_and_absent_refuses_to_start(
     (line,) = finished.stderr.splitlines()
     assert line.startswith("longskip: not started: LONGSKIP_DEVICE=cuda")
     assert finished.stdout == ""
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told_before_the_models_are_loaded(
+    repository_root: Path, models: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"LONGSKIP_MODELS": str(models), "LONGSKIP_PORT": str(port)}
+        finished = _run(repository_root, "-m", "service", **settings)
+    assert finished.returncode == 4
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"longskip: not started: cannot listen on 127.0.0.1 port {port}: ")
+    assert "LONGSKIP_PORT" in line
+    assert finished.stdout == ""
+
+
+def test_help_needs_neither_the_web_server_nor_onnxruntime(repository_root: Path) -> None:
+    code = (
+        "import sys\nfrom service.__main__ import main\ntry:\n    main(['--help'])\n"
+        "except SystemExit:\n    print(sorted({'fastapi', 'onnxruntime', 'cv2'} & {*sys.modules}))"
+    )
+    finished = _run(repository_root, "-c", code)
+    assert finished.stdout.splitlines()[-1] == "[]", finished.stderr
 
 
 @pytest.mark.slow

@@ -94,6 +94,22 @@ def test_two_files_or_torn_multipart_are_400(client: httpx.Client, image: bytes)
     _assert_problem(client.post(url, content=image, headers=headers), 400, "malformed-body")
 
 
+def test_multipart_that_was_cut_off_is_400(client: httpx.Client, image: bytes) -> None:
+    whole = client.build_request("POST", "/v1/models/grey/segment", files={"file": ("x", image)})
+    body, headers = whole.read(), {"Content-Type": whole.headers["content-type"]}
+    for cut in (body[:-4], body[: len(body) // 2], body[:60], b""):
+        answer = client.post(whole.url, content=cut, headers=headers)
+        assert "closing boundary" in _assert_problem(answer, 400, "malformed-body")
+    assert client.post(whole.url, content=body + b"epilogue", headers=headers).is_success
+    assert client.post(whole.url, content=body.rstrip(), headers=headers).is_success
+
+
+def test_an_unknown_option_is_told_with_those_that_there_are(segment: Any, image: bytes) -> None:
+    detail = _assert_problem(segment("grey", image, fromat="json"), 422, "invalid-request")
+    assert "fromat" in detail
+    assert "format, orientation, opacity" in detail
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -133,6 +149,24 @@ def test_unknown_paths_and_methods_are_problems_too(client: httpx.Client) -> Non
     wrong_method = client.get("/v1/models/grey/segment")
     _assert_problem(wrong_method, 405, "method-not-allowed")
     assert wrong_method.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/page/page.css", "/v1/models", "/v1/models/grey", "/v2/health/live", "/metrics"]
+)
+def test_head_answers_as_get_does_but_without_the_body(client: httpx.Client, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert head.status_code == got.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"] == got.headers["content-type"]
+    if path != "/metrics":  # it counts the first of the two
+        assert head.headers["content-length"] == str(len(got.content))
+    assert client.get(path).status_code == 200  # the connection is still in step
+
+
+def test_head_where_only_post_is_is_405(client: httpx.Client) -> None:
+    answer = client.head("/v1/models/grey/segment")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 def _png_header_only(width: int, height: int) -> bytes:

@@ -53,8 +53,9 @@ def test_every_error_of_the_service_has_its_status() -> None:
         for cls in vars(errors).values()
         if isinstance(cls, type) and cls.__module__ == errors.__name__
     ]
-    assert set(own) <= {*STATUSES, Overloaded}
-    assert len(own) == 9
+    # The last is told at the start, never to a client.
+    assert set(own) <= {*STATUSES, Overloaded, errors.AddressUnavailable}
+    assert len(own) == 10
 
 
 def test_overloaded_says_when_to_come_again() -> None:

@@ -1,0 +1,122 @@
+"""A client that never finishes its head, or never reads, does not hold a connection for ever."""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from service import connection
+
+HEAD_WITHIN_S = 0.4
+WITHIN_S = 20.0
+HALF_A_HEAD = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-Slow: "
+WHOLE_HEAD = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_WITHIN_S", HEAD_WITHIN_S)
+    monkeypatch.setattr(connection, "UNREAD_WITHIN_S", 1.0)
+
+
+@pytest.fixture
+def address(serve_in_thread: Any, gated_model: Any) -> Iterator[str]:
+    with serve_in_thread([("gated", gated_model)]) as served:
+        yield served
+
+
+@contextmanager
+def connected(address: str, *, receive_bytes: int = 1 << 16) -> Iterator[socket.socket]:
+    parts = urlsplit(address)
+    with socket.socket() as opened:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        opened.settimeout(WITHIN_S)
+        opened.connect((parts.hostname, parts.port))
+        yield opened
+
+
+def read_to_end(opened: socket.socket) -> bytes:
+    """Return what comes until the service closes; a reset ends it too."""
+    came = b""
+    try:
+        while received := opened.recv(1 << 16):
+            came += received
+    except ConnectionResetError:
+        pass
+    return came
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"G", HALF_A_HEAD])
+def test_a_head_that_does_not_come_ends_the_connection(address: str, sent: bytes) -> None:
+    with connected(address) as opened:
+        opened.sendall(sent)
+        assert read_to_end(opened) == b""
+
+
+def test_drops_of_a_head_do_not_win_time(address: str) -> None:
+    with connected(address) as opened:
+        opened.sendall(HALF_A_HEAD)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_drops(opened)
+
+
+def send_drops(opened: socket.socket) -> None:
+    until_s = time.monotonic() + WITHIN_S
+    while time.monotonic() < until_s:
+        opened.sendall(b"x")
+        time.sleep(0.05)
+
+
+def test_the_next_head_on_a_kept_connection_has_the_same_limit(address: str) -> None:
+    with connected(address) as opened:
+        opened.sendall(WHOLE_HEAD)
+        assert b"200 OK" in opened.recv(1 << 16)
+        time.sleep(HEAD_WITHIN_S * 1.5)  # idle, which is keep-alive's to end
+        opened.sendall(WHOLE_HEAD)
+        assert b"200 OK" in opened.recv(1 << 16)
+        opened.sendall(HALF_A_HEAD)
+        assert read_to_end(opened) == b""
+
+
+def test_neither_a_slow_body_nor_a_slow_answer_is_cut(
+    address: str, gated_model: Any, encode_png: Any, make_pixels: Any
+) -> None:
+    body = encode_png(make_pixels(9, 9))
+    head = (
+        "POST /v1/models/gated/segment HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with connected(address) as opened, ThreadPoolExecutor(1) as threads:
+        opened.sendall(head.encode() + body[:20])
+        time.sleep(HEAD_WITHIN_S * 1.5)
+        opened.sendall(body[20:])
+        answer = threads.submit(read_to_end, opened)
+        assert gated_model.entered.acquire(timeout=WITHIN_S)
+        time.sleep(HEAD_WITHIN_S * 1.5)
+        gated_model.gate.set()
+        assert b"200 OK" in answer.result()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+def test_an_answer_that_nobody_reads_is_given_up(
+    address: str, gated_model: Any, encode_png: Any
+) -> None:
+    gated_model.gate.set()
+    side = 1000  # 9 MB of answer, more than the system keeps for a client that does not read
+    body = encode_png(np.zeros((side, side, 1), np.uint8))
+    head = (
+        "POST /v1/models/gated/segment?format=npz HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with connected(address, receive_bytes=1 << 12) as opened:
+        opened.sendall(head.encode() + body)
+        start = opened.recv(1 << 10)
+        assert b"200 OK" in start
+        time.sleep(4)
+        assert len(start + read_to_end(opened)) < 9 * side * side
