@@ -213,6 +213,8 @@ def _mean_dice(shares_nhw: NDArray[np.float32], cuts_nhw: NDArray[np.bool_]) -> 
 
 def thickness_px(plane: NDArray[np.bool_]) -> float:
     """Return how thick the structures of a mask ``[H, W]`` are, in pixels; see ``ClassProfile``."""
+    if plane.all():  # no edge to measure to
+        return float(min(plane.shape))
     distance = cv2.distanceTransform(plane.astype(np.uint8), cv2.DIST_L2, 5)
     return max(1.0, 4.0 * float(distance[plane].mean()) - 2.0)
 
