@@ -1,6 +1,7 @@
 """``python -m training fit``: settings from a YAML file and the command line."""
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Literal
 
 import lightning as L
 from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.callbacks import Callback
 
 from contract.errors import RequestInvalid
 from training.data.augment import AugmentConfig
@@ -21,6 +23,7 @@ from training.fit.optimiser import OptimiserConfig
 from training.fit.run_directory import RunDirectory
 from training.fit.stop import requeued_run
 from training.nets.config import NetConfig
+from training.plan.keep_time import KeepToTime
 from training.plan.rules import Choice, Pace
 from training.plan.settings import Planned, planned_settings
 from training.plan.written import with_reasons
@@ -134,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = parser.parse_args(list(arguments))
     minutes = settings.max_minutes
     deadline_s = None if minutes is None else time.monotonic() + 60 * minutes
-    planned = Planned(settings, (), None)
+    planned = Planned(settings)
     if settings.resume is not None:
         settings = _settings_of_run(parser, settings, arguments)
     elif (requeued := requeued_run(settings.out)) is not None:
@@ -147,6 +150,9 @@ def main(arguments: Sequence[str]) -> int:
     if deadline_s is not None and planned.dataset is not None:
         # Checking and measuring took their part of the time.
         config = replace(config, max_minutes=max((deadline_s - time.monotonic()) / 60, 0.01))
+    if settings.resume is not None or planned.keeps_time:
+        end_s = deadline_s if planned.keeps_time and deadline_s is not None else math.inf
+        config = with_callback(config, KeepToTime(end_s))
     run = fit(
         config,
         save_config=lambda path: write_settings(parser, settings, planned.choices, path),
@@ -176,6 +182,13 @@ def _planned(
         for choice in planned.choices:
             print(f"  {choice.option} {choice.value}")
     return planned
+
+
+def with_callback(config: FitConfig, callback: Callback) -> FitConfig:
+    """Return ``config`` with one callback more beside those that its settings name."""
+    own = config.trainer.get("callbacks") or []
+    own = own if isinstance(own, list) else [own]
+    return replace(config, trainer={**config.trainer, "callbacks": [*own, callback]})
 
 
 def write_settings(

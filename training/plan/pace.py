@@ -20,7 +20,7 @@ from training.plan.rules import Pace
 
 # The first steps start workers, compile kernels and fill caches.
 WARM_UP_STEPS = 2
-LEAST_STEPS = 3
+LEAST_STEPS = 1
 MOST_STEPS = 60
 VALIDATION_IMAGES = 3
 # Share of the time limit that measuring may take, beyond the least number of steps.

@@ -10,6 +10,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from contract.errors import RequestInvalid
 from training.data.config import DataConfig
 from training.data.folder import FolderDataset, open_folder
 from training.data.profile import DataProfile, profile
@@ -37,11 +38,13 @@ class Planned:
         settings: of ``fit``, resolved.
         choices: what was planned.
         dataset: the images, where they were looked at.
+        keeps_time: the number of epochs was planned for a time limit.
     """
 
     settings: Namespace
-    choices: tuple[Choice, ...]
-    dataset: FolderDataset | None
+    choices: tuple[Choice, ...] = ()
+    dataset: FolderDataset | None = None
+    keeps_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,29 @@ def given_options(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str,
     given = parser.parse_args(list(arguments), defaults=False, _skip_validation=True)
     flat = dict(vars(given.as_flat()))
     return {name: value for name, value in flat.items() if value not in UNSET.get(name, ())}
+
+
+def data_config(settings: Namespace) -> DataConfig:
+    """Return where the images are and how they are split; other settings at their defaults.
+
+    Raises:
+        RequestInvalid: a setting's own check fails.
+    """
+    data = settings.data
+    try:
+        return DataConfig(
+            root=data.root,
+            spec=data.spec,
+            split=data.split,
+            split_file=data.split_file,
+            val_fraction=data.val_fraction,
+            test_fraction=data.test_fraction,
+            folds=data.folds,
+            fold=data.fold,
+            seed=data.seed,
+        )
+    except ValueError as error:
+        raise RequestInvalid(str(error)) from error
 
 
 def look(given: Mapping[str, Any], data: DataConfig) -> Situation:
@@ -121,22 +147,8 @@ def planned_settings(
     """
     given = given_options(parser, arguments)
     if set(RULES) <= set(given):
-        return Planned(settings, (), None)
-    data = settings.data
-    situation = look(
-        given,
-        DataConfig(
-            root=data.root,
-            spec=data.spec,
-            split=data.split,
-            split_file=data.split_file,
-            val_fraction=data.val_fraction,
-            test_fraction=data.test_fraction,
-            folds=data.folds,
-            fold=data.fold,
-            seed=data.seed,
-        ),
-    )
+        return Planned(settings)
+    situation = look(given, data_config(settings))
     choices = situation.choices()
     settings = _with_defaults(parser, arguments, choices)
     epochs_are_open = not {"trainer.max_epochs", "trainer.max_steps"} & set(given)
@@ -145,7 +157,8 @@ def planned_settings(
         if pace is not None:
             choices = situation.choices(pace)
             settings = _with_defaults(parser, arguments, choices)
-    return Planned(settings, choices, situation.dataset)
+    keeps_time = deadline_s is not None and epochs_are_open
+    return Planned(settings, choices, situation.dataset, keeps_time)
 
 
 def _with_defaults(
