@@ -4,18 +4,21 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
 
 from contract.errors import RequestInvalid
 from training.data.folder import FolderDataset, open_folder
-from training.data.split import Split, read_split
+from training.data.split import read_split
 
 EXAMPLES = """examples:
   python -m training export runs/my-images-concat-1 --name nuclei
   python -m training export runs/my-images-concat-1 --name nuclei --checkpoint last --to /srv/models
   python -m training export runs/my-images-concat-1 --name nuclei --precision fp32,fp16,int8
+  python -m training export runs/fold-0 runs/fold-1 runs/fold-2 --name nuclei --mirror \\
+      --tune temperature,thresholds
   python -m training export runs/elsewhere --name nuclei --data.root /new/place/of/my-images
 """
 
@@ -30,7 +33,13 @@ def build_parser() -> ArgumentParser:
         # A mistyped option must not pass for a shortened one.
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, help="run directory that fit wrote")
+    parser.add_argument(
+        "run",
+        type=Path,
+        nargs="+",
+        help="run directory that fit wrote; several (folds, seeds) become one file that answers "
+        "the mean of their probabilities",
+    )
     parser.add_argument("--name", type=str, required=True, help="name of the model")
     parser.add_argument("--to", type=Path, default=Path("models"), help="model repository")
     parser.add_argument("--checkpoint", choices=["best", "last"], default="best")
@@ -51,6 +60,19 @@ def build_parser() -> ArgumentParser:
         help="a variant that loses more validation Dice against fp32 is left out",
     )
     parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="also ask the net for the mirrored image, in each way that it was trained on, and "
+        "answer the mean: two or four times the work",
+    )
+    parser.add_argument(
+        "--tune",
+        type=str,
+        default="",
+        help="temperature,thresholds or one of them: fit on the validation images what makes "
+        "probabilities honest, and the class thresholds of highest Dice",
+    )
+    parser.add_argument(
         "--no-scores",
         action="store_true",
         help="do without the data set: the file is proved against the checkpoint on synthetic "
@@ -63,23 +85,49 @@ def main(arguments: Sequence[str]) -> int:
     """Export, prove, and print where the file lies."""
     settings = build_parser().parse_args(list(arguments))
     # torch and Lightning take seconds to import; --help and usage errors do without.
+    from training.calibrate.tune import read_tune, tune
     from training.fit.run_directory import RunDirectory
-    from training.graph.export import export
+    from training.graph.export import Assembly, export
+    from training.graph.limits import whole_image_limit
+    from training.graph.members import allowed_mirrors, common_split, load_members
     from training.graph.variants import read_precisions
 
-    precisions = read_precisions(settings.precision)
-    run = RunDirectory(settings.run)
-    checkpoint = run.checkpoint(settings.checkpoint)
-    dataset, split = (None, None)
+    precisions, tunables = read_precisions(settings.precision), read_tune(settings.tune)
+    if tunables and settings.no_scores:
+        raise RequestInvalid("--tune needs the validation images; leave --no-scores or --tune out")
+    runs = [RunDirectory(path) for path in settings.run]
+    run = runs[0]
+    members = load_members([one.checkpoint(settings.checkpoint) for one in runs])
+    configs = [yaml.safe_load(one.config.read_text()) for one in runs]
+    mirrors = allowed_mirrors(configs, members.description) if settings.mirror else ()
+    dataset, split, tuned = None, None, None
     if not settings.no_scores:
-        dataset, split = _data_of(run.config, run.split, settings.data.root)
+        dataset = _dataset(configs, settings.data.root)
+        splits = [read_split(one.split, dataset) for one in runs]
+        split = common_split(splits)
+        if not split.val and not split.test:
+            print(
+                "no image was unseen by all of these runs, so the card has no scores; train with "
+                "--data.test_fraction above 0 to have some"
+            )
+        if tunables:
+            limit = whole_image_limit(members.graphs[0], channels=members.description.channels)
+            tuned = tune(
+                members,
+                splits,
+                dataset,
+                what=tunables,
+                mirrors=mirrors,
+                whole_image_max_pixels=limit,
+            )
     if len(precisions) > 1 and (split is None or not split.val):
         raise RequestInvalid(
             f"--precision {settings.precision} needs the run's data set with a validation part, "
-            "which every variant has to pass; leave out --no-scores, or export fp32 only"
+            "which every variant has to pass; leave out --no-scores, or export fp32 only. Folds "
+            "have no validation image in common: train them on one --data.split_file instead"
         )
     exported = export(
-        checkpoint,
+        Assembly(members, mirrors=mirrors, tuned=tuned),
         name=settings.name,
         to=settings.to,
         dataset=dataset,
@@ -111,16 +159,18 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if exported.refused else 0
 
 
-def _data_of(
-    config_file: Path, split_file: Path, moved_to: Path | None
-) -> tuple[FolderDataset, Split]:
-    data = yaml.safe_load(config_file.read_text())["data"]
-    spec = data.get("spec")
-    root = Path(data["root"]) if moved_to is None else moved_to
+def _dataset(configs: Sequence[dict[str, Any]], moved_to: Path | None) -> FolderDataset:
+    roots = {str(config["data"]["root"]) for config in configs}
+    if len(roots) > 1 and moved_to is None:
+        raise RequestInvalid(
+            f"the runs were trained on {', '.join(sorted(roots))}; give the one folder that holds "
+            "the images of all by --data.root, or --no-scores"
+        )
+    spec = configs[0]["data"].get("spec")
+    root = Path(roots.pop()) if moved_to is None else moved_to
     if not root.is_dir():
         raise RequestInvalid(
             f"the run's data set {root} is not there; give its new place by --data.root, or "
             "--no-scores to export without scores"
         )
-    dataset = open_folder(root, None if spec is None else Path(spec))
-    return dataset, read_split(split_file, dataset)
+    return open_folder(root, None if spec is None else Path(spec))

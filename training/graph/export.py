@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,15 +17,18 @@ from contract.golden import make_golden
 from contract.metrics import score_labels
 from contract.model import Model
 from contract.repository import next_version
-from contract.spec import ModelSpec, NetDescription, Precision
+from contract.spec import Mirror, ModelSpec, NetDescription, Precision
 from contract.version import __version__
 from imaging.channels import to_chw_float32
+from training.calibrate.chart import write_reliability_plot
+from training.calibrate.tune import Tuned
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.data.split import Split
-from training.fit.checkpoint import Description, load_graph
+from training.fit.checkpoint import Description
 from training.graph.assemble import ModelGraph
 from training.graph.gate import MAX_DICE_LOSS
 from training.graph.limits import tiles_for, whole_image_limit
+from training.graph.members import Members, load_members
 from training.graph.onnx_file import trace, with_spec
 from training.graph.prove import ExportWrong, Proof, prove_parity
 from training.graph.variants import Full, Refusal, Variant, make_variants, preferred
@@ -51,8 +55,45 @@ class Exported:
     refused: tuple[Refusal, ...] = ()
 
 
+@dataclass(frozen=True)
+class Assembly:
+    """What is exported: members, what stands around them, and what was tuned for them."""
+
+    members: Members
+    mirrors: tuple[Mirror, ...] = ()
+    tuned: Tuned | None = None
+
+    @property
+    def graph(self) -> ModelGraph:
+        """All of it as one module."""
+        return self.members.graph(
+            mirrors=self.mirrors, temperature=self.temperature, thresholds_prob=self.thresholds_prob
+        )
+
+    @property
+    def temperature(self) -> float:
+        """1 where none was tuned."""
+        calibration = None if self.tuned is None else self.tuned.calibration
+        return 1.0 if calibration is None else calibration.temperature
+
+    @property
+    def thresholds_prob(self) -> tuple[float, ...] | None:
+        """None where none were tuned, or none were better."""
+        return None if self.tuned is None else self.tuned.thresholds_prob
+
+    @property
+    def spec_fields(self) -> dict[str, Any]:
+        """What the spec says of it."""
+        return {
+            "members": len(self.members.graphs),
+            "mirrors": self.mirrors,
+            "calibration": None if self.tuned is None else self.tuned.calibration,
+            "thresholds_prob": self.thresholds_prob,
+        }
+
+
 def export(
-    checkpoint: Path,
+    source: Path | Assembly,
     *,
     name: str,
     to: Path,
@@ -66,12 +107,12 @@ def export(
     """Write ``<to>/<name>/<next version>/model.onnx`` and prove it, or write nothing.
 
     Args:
-        checkpoint: that ``fit`` wrote.
+        source: a checkpoint that ``fit`` wrote, or several put together.
         name: of the model: small letters, digits, ``.``, ``_`` and ``-``.
         to: the model repository.
         dataset: with ``split``, the images that the file is scored on; None skips the scores.
         split: whose ``val`` part compares file and checkpoint; ``test`` is scored where it is
-            not empty.
+            not empty. For several members it is ``members.common_split``.
         description: one sentence for the card.
         precisions: which files to write; ``model.onnx`` is always there and fp32. The others need
             data set and split: int8 is calibrated on training images, validation is their gate.
@@ -82,10 +123,12 @@ def export(
         ExportWrong: the architecture does not export, or file and checkpoint disagree.
         CheckpointUnreadable: the checkpoint does not load.
     """
-    stored, graph = load_graph(checkpoint)
+    assembly = source if isinstance(source, Assembly) else Assembly(load_members([source]))
+    stored, graph = assembly.members.description, assembly.graph
     if graph.net.export_refusal is not None:
         raise ExportWrong(f"{stored.net['architecture']}: {graph.net.export_refusal}")
     spec = draft_spec(name, description, stored, graph)
+    spec = spec.model_copy(update=assembly.spec_fields)
     say("tracing the graph")
     traced = trace(graph, channels=stored.channels)
     to.mkdir(parents=True, exist_ok=True)
@@ -104,6 +147,8 @@ def export(
             }
             if split.val:
                 own_dice, file_dice = _compare(graph, draft, scored["validation"], dataset)
+            elif split.test:  # K folds leave no image that validates all of them
+                _compare(graph, draft, scored["test"], dataset)
             metrics = [
                 m for part, cases in scored.items() for m in spec_metrics(draft, cases, part)
             ]
@@ -131,6 +176,8 @@ def export(
         finished.mkdir(mode=0o755)
         for file in (path, *(v.model.path for v in variants), path.with_name("card.md")):
             shutil.move(file, finished / file.name)
+        if assembly.tuned is not None and assembly.tuned.calibration is not None:
+            _write_reliability(finished / "reliability.png", name, assembly.tuned)
         # A rename is atomic: a service that watches the repository sees all of it or nothing.
         finished.rename(target)
     return Exported(
@@ -174,6 +221,11 @@ def draft_spec(name: str, description: str, stored: Description, graph: ModelGra
         licence=stored.licence,
         code_version=__version__,
     )
+
+
+def _write_reliability(path: Path, name: str, tuned: Tuned) -> None:
+    curves = {"before": tuned.before, "after": tuned.after}
+    write_reliability_plot(path, curves, title=f"{name}, validation pixels")
 
 
 def _write(path: Path, traced: onnx.ModelProto, spec: ModelSpec) -> Model:
@@ -226,7 +278,7 @@ def _compare(
     checkpoint_dice, file_dice = mean_dice(draft, own), mean_dice(draft, whole)
     if abs(checkpoint_dice - file_dice) > MAX_DICE_DIFFERENCE:
         raise ExportWrong(
-            f"validation Dice is {file_dice:.5f} through the file and {checkpoint_dice:.5f} "
+            f"Dice is {file_dice:.5f} through the file and {checkpoint_dice:.5f} "
             "through the checkpoint; the export is wrong"
         )
     return checkpoint_dice, mean_dice(draft, scored)
