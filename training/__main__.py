@@ -13,10 +13,12 @@ from contract.errors import LongskipError
 COMMANDS: dict[str, tuple[str, str]] = {
     "phantoms": ("training.data.phantoms_command", "make a small data set of synthetic images"),
     "doctor": ("training.doctor.command", "find what would break or spoil a training"),
+    "plan": ("training.plan.command", "what fit would choose for a folder, and why"),
     "fit": ("training.fit.command", "train a net on a folder of images and masks"),
     "export": ("training.graph.command", "turn a run into one self-contained model.onnx"),
     "evaluate": ("training.score.command", "score a model file on a folder of images and masks"),
     "report": ("training.report.command", "write a run's report: one HTML file to send"),
+    "compare": ("training.report.compare_command", "hold runs side by side"),
     "bench": ("training.bench.command", "time and memory of a model file and its variants"),
     "demo": ("training.demo", "all of it on phantoms, with and without skips, through REST"),
 }

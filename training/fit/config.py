@@ -1,14 +1,105 @@
-"""All that `fit` can be told, as one tree of typed settings."""
+"""All that `fit` can be told, as one tree of typed settings.
+
+Nothing here or below imports torch or Lightning, so that `fit --help` and `plan` answer at once.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from training.data.augment import AugmentConfig
-from training.data.datamodule import DataConfig
-from training.fit.losses import LossConfig
-from training.fit.optimiser import OptimiserConfig
+from training.data.config import DataConfig
+from training.data.recipe import AugmentConfig
 from training.nets.config import NetConfig
+
+LossKind = Literal["dice_ce", "dice", "ce", "focal", "tversky", "dice_focal", "tversky_ce"]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What training minimises: ``overlap_weight`` × overlap term + ``pixel_weight`` × pixel term.
+
+    Attributes:
+        kind: which terms there are. ``ce`` is binary cross-entropy per class for multilabel tasks.
+        overlap_weight: factor of the Dice or Tversky term.
+        pixel_weight: factor of the cross-entropy or focal term.
+        class_weights: weight of each class in the pixel term, index order; ``balanced`` takes
+            those that the data set's counts give; None weighs all alike. The overlap term is a
+            mean over classes and needs none.
+        include_background: whether class 0 counts in the overlap term of a multiclass task.
+        smooth_px: added to both sides of the Dice fraction, in pixels.
+        tversky_alpha: cost of a false positive; 0.5 and 0.5 make Dice.
+        tversky_beta: cost of a false negative; above alpha it favours recall.
+        focal_gamma: how far easy pixels are played down; 0 is cross-entropy.
+    """
+
+    kind: LossKind = "dice_ce"
+    overlap_weight: float = 1.0
+    pixel_weight: float = 1.0
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    include_background: bool = False
+    smooth_px: float = 1.0
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+    focal_gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: a field does not fit; the text says what came and what is expected.
+        """
+        if self.kind not in get_args(LossKind):
+            kinds = ", ".join(get_args(LossKind))
+            raise ValueError(f"kind must be one of {kinds}; got {self.kind!r}")
+        for name in ("overlap_weight", "pixel_weight", "smooth_px"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("tversky_alpha", "tversky_beta", "focal_gamma"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.tversky_alpha == 0 and self.tversky_beta == 0:
+            raise ValueError("tversky_alpha and tversky_beta are both 0, so no error would cost")
+        weights = self.class_weights
+        if isinstance(weights, str):
+            if weights != "balanced":
+                raise ValueError(
+                    f"class_weights must be 'balanced', numbers or null; got {weights!r}"
+                )
+        elif weights is not None:
+            object.__setattr__(self, "class_weights", tuple(weights))
+            if any(weight < 0 for weight in weights) or not any(weights):
+                raise ValueError(
+                    f"class_weights must be 0 or more, one of them above 0; got {weights}"
+                )
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How weights move.
+
+    Attributes:
+        kind: AdamW, or SGD with Nesterov momentum 0.99 (nnU-Net's).
+        lr: highest learning rate.
+        weight_decay: decoupled for AdamW; weights of convolutions only, never biases or norms.
+        schedule: onecycle (Smith 2018), cosine, poly ((1 - t)^0.9, nnU-Net's) or constant.
+        warmup_fraction: share of all steps in which onecycle rises.
+    """
+
+    kind: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    schedule: Literal["onecycle", "cosine", "poly", "constant"] = "onecycle"
+    warmup_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0:
+            raise ValueError(f"optimiser.lr must be above 0, got {self.lr}")
+        if not 0 <= self.weight_decay < 1:
+            raise ValueError(f"optimiser.weight_decay must be in [0, 1), got {self.weight_decay}")
+        if not 0 < self.warmup_fraction < 1:
+            raise ValueError(
+                f"optimiser.warmup_fraction must be in (0, 1), got {self.warmup_fraction}"
+            )
 
 
 @dataclass

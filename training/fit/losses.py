@@ -5,15 +5,16 @@ one entry of ``KINDS``.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from training.fit.config import LossConfig, LossKind
 from training.fit.loss_terms import OverlapTerm, PixelTerm, Task, one_hot_and_valid
 
-LossKind = Literal["dice_ce", "dice", "ce", "focal", "tversky", "dice_focal", "tversky_ce"]
+__all__ = ["KINDS", "LossConfig", "LossKind", "SegmentationLoss", "build_loss"]
 
 
 @dataclass(frozen=True)
@@ -33,64 +34,6 @@ KINDS: dict[LossKind, Recipe] = {
     "dice_focal": Recipe("dice", "focal"),
     "tversky_ce": Recipe("tversky", "ce"),
 }
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What training minimises: ``overlap_weight`` × overlap term + ``pixel_weight`` × pixel term.
-
-    Attributes:
-        kind: which terms there are. ``ce`` is binary cross-entropy per class for multilabel tasks.
-        overlap_weight: factor of the Dice or Tversky term.
-        pixel_weight: factor of the cross-entropy or focal term.
-        class_weights: weight of each class in the pixel term, index order; ``balanced`` takes
-            those that the data set's counts give; None weighs all alike. The overlap term is a
-            mean over classes and needs none.
-        include_background: whether class 0 counts in the overlap term of a multiclass task.
-        smooth_px: added to both sides of the Dice fraction, in pixels.
-        tversky_alpha: cost of a false positive; 0.5 and 0.5 make Dice.
-        tversky_beta: cost of a false negative; above alpha it favours recall.
-        focal_gamma: how far easy pixels are played down; 0 is cross-entropy.
-    """
-
-    kind: LossKind = "dice_ce"
-    overlap_weight: float = 1.0
-    pixel_weight: float = 1.0
-    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
-    include_background: bool = False
-    smooth_px: float = 1.0
-    tversky_alpha: float = 0.3
-    tversky_beta: float = 0.7
-    focal_gamma: float = 2.0
-
-    def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            ValueError: a field does not fit; the text says what came and what is expected.
-        """
-        if self.kind not in get_args(LossKind):
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
-        for field in ("overlap_weight", "pixel_weight", "smooth_px"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} must be above 0, got {getattr(self, field)}")
-        for field in ("tversky_alpha", "tversky_beta", "focal_gamma"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"{field} must be at least 0, got {getattr(self, field)}")
-        if self.tversky_alpha == 0 and self.tversky_beta == 0:
-            raise ValueError("tversky_alpha and tversky_beta are both 0, so no error would cost")
-        weights = self.class_weights
-        if isinstance(weights, str):
-            if weights != "balanced":
-                raise ValueError(
-                    f"class_weights must be 'balanced', numbers or null; got {weights!r}"
-                )
-        elif weights is not None:
-            object.__setattr__(self, "class_weights", tuple(weights))
-            if any(weight < 0 for weight in weights) or not any(weights):
-                raise ValueError(
-                    f"class_weights must be 0 or more, one of them above 0; got {weights}"
-                )
 
 
 class SegmentationLoss(nn.Module):

@@ -1,41 +1,14 @@
 """Optimiser and learning-rate schedule, chosen by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from training.fit.config import OptimiserConfig
 
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """How weights move.
-
-    Attributes:
-        kind: AdamW, or SGD with Nesterov momentum 0.99 (nnU-Net's).
-        lr: highest learning rate.
-        weight_decay: decoupled for AdamW; weights of convolutions only, never biases or norms.
-        schedule: onecycle (Smith 2018), cosine, poly ((1 - t)^0.9, nnU-Net's) or constant.
-        warmup_fraction: share of all steps in which onecycle rises.
-    """
-
-    kind: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
-    schedule: Literal["onecycle", "cosine", "poly", "constant"] = "onecycle"
-    warmup_fraction: float = 0.15
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ValueError(f"optimiser.lr must be above 0, got {self.lr}")
-        if not 0 <= self.weight_decay < 1:
-            raise ValueError(f"optimiser.weight_decay must be in [0, 1), got {self.weight_decay}")
-        if not 0 < self.warmup_fraction < 1:
-            raise ValueError(
-                f"optimiser.warmup_fraction must be in (0, 1), got {self.warmup_fraction}"
-            )
+__all__ = ["SCHEDULES", "OptimiserConfig", "build_optimiser", "build_schedule"]
 
 
 def build_optimiser(net: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ from contract.errors import RequestInvalid
 from training.fit.options import build_parser
 from training.plan.rules import Choice
 from training.plan.settings import data_config, given_options, look
-from training.plan.written import nested, with_reasons
+from training.plan.written import block_yaml, nested, with_reasons
 
 USAGE = """usage: python -m training plan --data.root DIR [--out plan.yaml] [any option of fit]
 
@@ -42,10 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def plan_text(given: Mapping[str, Any], choices: Sequence[Choice]) -> str:
     """Return a config for ``fit``: what was given and what was planned, with reasons."""
-    import yaml
-
     own = {name: value for name, value in given.items() if name not in ("out", "config")}
     kept = [Choice(name, value, "given") for name, value in own.items()]
     tree = nested([*kept, *choices])
-    dumped = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
-    return with_reasons(dumped, choices)
+    return with_reasons(block_yaml(tree), choices)

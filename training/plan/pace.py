@@ -1,6 +1,7 @@
 """How fast a training goes here: measured on a few of its own steps."""
 
 import time
+import warnings
 from typing import Any
 
 import lightning as L
@@ -86,7 +87,9 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
         enable_model_summary=False,
         callbacks=[watch],
     )
-    trainer.fit(module, train_dataloaders=data.train_dataloader())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
+        trainer.fit(module, train_dataloaders=data.train_dataloader())
     ends = watch.step_ends_s[WARM_UP_STEPS - 1 :]
     step_s = (ends[-1] - ends[0]) / (len(ends) - 1) * (options.get("accumulate_grad_batches") or 1)
     validation_s = 0.0

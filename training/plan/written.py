@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import yaml
+
 from training.plan.rules import Choice
 
 
@@ -41,3 +43,20 @@ def nested(choices: Iterable[Choice]) -> dict[str, object]:
             place = inner
         place[name] = choice.value
     return tree
+
+
+def block_yaml(tree: dict[str, object]) -> str:
+    """Return YAML with a line for each option and lists within their line."""
+    return yaml.dump(tree, Dumper=_Block, sort_keys=False)
+
+
+class _Block(yaml.SafeDumper):
+    """Mappings in block style, lists in flow style."""
+
+
+def _flow_list(dumper: yaml.SafeDumper, values: Iterable[object]) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", list(values), flow_style=True)
+
+
+_Block.add_representer(list, _flow_list)
+_Block.add_representer(tuple, _flow_list)
