@@ -153,7 +153,7 @@ def test_training_commands_lead_to_a_comparison(sandbox: Path) -> None:
         assert set(spec.net.long_skips) == {skips}
     summary = json.loads((sandbox / "scores" / "summary.json").read_text())
     assert summary["images_in_training_set"] == 0
-    assert set(summary["dice_difference"]) == {"cell"}
+    assert set(summary["difference"]["dice"]) == {"cell"}
 
 
 @pytest.mark.slow

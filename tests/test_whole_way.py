@@ -126,7 +126,7 @@ def test_evaluate_scores_what_the_service_answers(
     assert summary["sha256"] == Model.open(model).sha256
     assert summary["images_in_training_set"] == 0
     assert summary["metrics"]["dice"]["nucleus"]["mean"] == 1.0
-    assert summary["dice_difference"]["nucleus"]["mean"] > 0
+    assert summary["difference"]["dice"]["nucleus"]["mean"] > 0
     sheet = cv2.imread(str(out / "contact-sheet.png"))
     assert sheet is not None
     assert sheet.shape[1] > 4 * 200  # image, truth, and both models

@@ -9,14 +9,23 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 from contract.errors import RequestInvalid
+from contract.measures import METRICS, Ruler
 from contract.model import Model
 from training.data.fingerprint import image_hash
 from training.data.folder import FolderDataset, load_image, open_folder
 from training.data.split import read_split
-from training.score.cases import ScoredCase, score_cases, write_cases_csv
+from training.score.cases import (
+    ScoredCase,
+    check_classes,
+    score_cases,
+    scored_classes,
+    write_cases_csv,
+    write_cases_json,
+)
+from training.score.choose import Choice, choose_metrics
 from training.score.contact_sheet import contact_sheet
 from training.score.pictures import write_picture
-from training.score.summary import paired_difference, summary_of, table
+from training.score.summary import differences, summary_of, table
 
 EXAMPLES = """examples:
   python -m training evaluate models/nuclei/1/model.onnx --data.root my-images
@@ -24,6 +33,8 @@ EXAMPLES = """examples:
       --split runs/my-images-concat-1/split.json --part test --out scores
   python -m training evaluate models/nuclei/1/model.onnx --data.root my-images \\
       --against models/nuclei-noskip/1/model.onnx
+  python -m training evaluate models/nuclei/1/model.onnx --data.root my-images \\
+      --metrics dice,hd95,object_f1 --spacing-mm 0.25 --nsd-tolerance 0.5
 """
 
 
@@ -31,8 +42,9 @@ def build_parser() -> ArgumentParser:
     """Return the command line of ``evaluate``."""
     parser = ArgumentParser(
         prog="python -m training evaluate",
-        description="Score a model file on a folder of images and masks: a CSV row per case and "
-        "class, a JSON summary, a contact sheet.",
+        description="Score a model file on a folder of images and masks: every metric per case "
+        "and class as CSV and JSON, a summary with intervals, a contact sheet; two models are "
+        "compared case by case.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # A mistyped option must not pass for a shortened one.
@@ -51,6 +63,26 @@ def build_parser() -> ArgumentParser:
         help="which part of --split (test)",
     )
     parser.add_argument("--against", type=Path, default=None, help="a second .onnx file, paired")
+    parser.add_argument(
+        "--metrics",
+        type=str,
+        default="auto",
+        help="auto, all, or names with commas: " + ", ".join(METRICS) + ". auto leaves out clDice "
+        "but for thin structures, and object_f1 but for classes of several objects",
+    )
+    parser.add_argument(
+        "--spacing-mm",
+        type=str,
+        default=None,
+        help="size of a pixel in mm, the same for all images: one number, or rows,columns. "
+        "Without it lengths are in pixels",
+    )
+    parser.add_argument(
+        "--nsd-tolerance",
+        type=float,
+        default=None,
+        help="distance within which outlines agree, in the unit of lengths (two pixels)",
+    )
     parser.add_argument("--out", type=Path, default=Path("scores"), help="folder for the results")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "tensorrt"], default="auto")
     return parser
@@ -59,6 +91,7 @@ def build_parser() -> ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Score, write, and print the table."""
     settings = build_parser().parse_args(list(arguments))
+    ruler = Ruler(_spacing(settings.spacing_mm), settings.nsd_tolerance)
     model = Model.open(settings.model, device=settings.device)
     other = (
         None if settings.against is None else Model.open(settings.against, device=settings.device)
@@ -66,7 +99,13 @@ def main(arguments: Sequence[str]) -> int:
     dataset = open_folder(
         settings.data.root, settings.data.spec, class_names=model.spec.class_names
     )
+    check_classes(model, dataset)
+    if other is not None:
+        check_classes(other, dataset)
     stems = _stems(dataset, settings.split, settings.part)
+    metrics = choose_metrics(
+        settings.metrics, dataset, dataset.select(stems), scored_classes(model)
+    )
     seen = trained_on(model, dataset, stems)
     if seen:
         print(
@@ -74,20 +113,23 @@ def main(arguments: Sequence[str]) -> int:
             "scores below are too good for them"
         )
     settings.out.mkdir(parents=True, exist_ok=True)
-    cases = _run(model, dataset, stems)
-    write_cases_csv(settings.out / "cases.csv", model, cases)
-    summary = summary_of(model, cases, in_training_set=len(seen))
+    cases = _run(model, dataset, stems, metrics, ruler)
+    write_cases_csv(settings.out / "cases.csv", model, cases, ruler=ruler)
+    write_cases_json(settings.out / "cases.json", model, cases, ruler=ruler)
+    summary = summary_of(model, cases, in_training_set=len(seen), ruler=ruler)
     scored = [(model, cases)]
     if other is not None:
-        others = _run(other, dataset, stems)
-        write_cases_csv(settings.out / "cases-against.csv", other, others)
+        others = _run(other, dataset, stems, metrics, ruler)
+        write_cases_csv(settings.out / "cases-against.csv", other, others, ruler=ruler)
+        write_cases_json(settings.out / "cases-against.json", other, others, ruler=ruler)
         scored.append((other, others))
-        summary["against"] = summary_of(other, others, in_training_set=None)
-        summary["dice_difference"] = paired_difference(model, cases, others)
+        summary["against"] = summary_of(other, others, in_training_set=None, ruler=ruler)
+        summary["difference"] = differences(model, cases, others)
     (settings.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     write_picture(settings.out / "contact-sheet.png", contact_sheet(dataset, *scored))
     print(table(summary))
-    print(f"{settings.out}/: cases.csv, summary.json, contact-sheet.png")
+    against = "" if other is None else "cases-against.csv, cases-against.json, "
+    print(f"{settings.out}/: cases.csv, cases.json, {against}summary.json, contact-sheet.png")
     return 0
 
 
@@ -116,6 +158,27 @@ def _stems(dataset: FolderDataset, split_file: Path | None, part: str | None) ->
     return stems
 
 
-def _run(model: Model, dataset: FolderDataset, stems: Sequence[str]) -> list[ScoredCase]:
-    cases = score_cases(model, dataset, stems)
+def _spacing(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        steps = [float(step) for step in text.strip("[]() ").split(",")]
+    except ValueError:
+        steps = []
+    if len(steps) not in (1, 2):
+        raise RequestInvalid(
+            f"--spacing-mm {text}: give millimetres per pixel as one number, such as 0.25, or as "
+            "rows,columns, such as 0.5,0.25"
+        )
+    return steps[0], steps[-1]
+
+
+def _run(
+    model: Model,
+    dataset: FolderDataset,
+    stems: Sequence[str],
+    metrics: Choice,
+    ruler: Ruler,
+) -> list[ScoredCase]:
+    cases = score_cases(model, dataset, stems, metrics=metrics, ruler=ruler)
     return list(tqdm(cases, total=len(stems), desc=model.spec.name, unit="image", disable=None))
