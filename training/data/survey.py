@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from training.data.spec import DatasetSpec
 # Without named classes, masks with more than this many values are taken for something else.
 MOST_INFERRED_CLASSES = 32
 LISTED_VALUES = 12
+# A value in no more than this share of the masks may be a mistake.
+RARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,25 @@ def _with_classes(
     if spec.task == "multilabel":
         first = next((case.mask for case in cases if not isinstance(case.mask, Path)), {})
         return spec.with_class_names(first)
-    stored = {value for item in seen for counts in item.values for value in counts or ()}
-    mapped = {spec.mask_map.get(value, value) for value in stored - {spec.ignore}}
-    highest = max(mapped, default=0)
-    # A gap means that values are not indices (0 and 255, say); those stay without a class.
-    if highest == 0 or highest >= MOST_INFERRED_CLASSES or mapped | {0} != set(range(highest + 1)):
+    held = Counter(v for item in seen for v in {v for c in item.values for v in c or ()})
+    highest = _highest_index(held, spec)
+    if highest is None:
+        # One bad mask must not take the meaning from all the good ones.
+        common = [value for value, masks in held.items() if masks > RARE * len(seen)]
+        highest = _highest_index(common, spec)
+    if not highest:
         return spec.with_class_names(["background"])
     if highest == 1:
         return spec.with_class_names(["background", "foreground"])
     return spec.with_class_names(["background", *(f"class {i}" for i in range(1, highest + 1))])
+
+
+def _highest_index(stored: Iterable[int], spec: DatasetSpec) -> int | None:
+    """Return the highest class index; None where the values are no indices (0 and 255, say)."""
+    mapped = {spec.mask_map.get(value, value) for value in stored if value != spec.ignore}
+    highest = max(mapped, default=0)
+    gap = mapped | {0} != set(range(highest + 1))
+    return None if gap or highest >= MOST_INFERRED_CLASSES else highest
 
 
 def _value_findings(
