@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
+from contract.errors import RequestInvalid
 from contract.spec import Normalising, TrainingData
 from training.data.datamodule import SegmentationData
 from training.data.fingerprint import fingerprint
@@ -30,6 +31,7 @@ from training.fit.checkpoint import CHECKPOINT_KEY, Description, initialise_from
 from training.fit.checkpoint_io import CheckpointUnwritable, WholeCheckpoints
 from training.fit.config import FitConfig
 from training.fit.data_wait import DataWait
+from training.fit.ema import AverageWeights
 from training.fit.last_checkpoint import KeepLast, Stopped
 from training.fit.losses import build_loss
 from training.fit.metrics_file import MetricsFile
@@ -43,6 +45,8 @@ from training.fit.run_directory import (
     create_run_directory,
     write_environment,
 )
+from training.fit.trackers import log_settings, with_trackers
+from training.nets.deep_supervision import DeepSupervision
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -134,8 +138,18 @@ def fit(
         fresh = initialise_from(graph, config.init_from)
         if first_rank:
             print(f"start from {config.init_from}; {len(fresh)} tensors keep fresh values")
+    deep = None
+    if config.loss.deep_supervision:
+        if config.compile:
+            raise RequestInvalid(
+                "loss.deep_supervision reads levels of the net that torch.compile melts together; "
+                "leave one of the two out"
+            )
+        classes = len(description.classes)
+        deep = DeepSupervision(graph.net, classes=classes, ignore=IGNORE)
     module = SegmentationModule(
         graph,
+        deep=deep,
         loss=build_loss(
             config.loss,
             task=description.task,
@@ -152,6 +166,9 @@ def fit(
     if config.compile:
         graph.net.compile()
     trainer = build_trainer(config, run, description, validates=bool(data.split.val), resumed=point)
+    if first_rank:
+        own = (MetricsFile, TensorBoardLogger)
+        log_settings([tracker for tracker in trainer.loggers if not isinstance(tracker, own)], run)
     if first_rank:
         print(
             f"{config.data.root}: {len(data.split.train)} images train, "
@@ -239,7 +256,10 @@ def build_trainer(
 ) -> L.Trainer:
     """Return Lightning's Trainer with our callbacks and loggers beside those of the settings."""
     options = dict(config.trainer)
+    averaging = config.optimiser.ema_decay
     own: list[Callback] = [
+        # First, so that whatever is written after a step holds that step's average.
+        *([] if averaging is None else [AverageWeights(averaging)]),
         KeepLast(
             run,
             checkpoint_minutes=config.checkpoint_minutes,
@@ -263,9 +283,7 @@ def build_trainer(
     if options.get("enable_progress_bar") is not False:
         own.append(progress_callback())
         options["enable_progress_bar"] = any(hasattr(c, "train_progress_bar") for c in own)
-    loggers = options.pop("logger", True)
-    if loggers is True or loggers is None:
-        loggers = default_loggers(run, resumed)
+    loggers = with_trackers(default_loggers(run, resumed), options.pop("logger", None))
     if loggers:
         own.append(LearningRateMonitor(logging_interval="step"))
     given = options.pop("callbacks", None) or []

@@ -13,15 +13,16 @@ from tqdm import tqdm
 from contract.model import Model
 from imaging.channels import to_chw_float32
 from imaging.overlay import display_rgb
+from training.calibrate.reliability import NOTHING, Reliability, reliability_of
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.fit.run_directory import RunDirectory
 from training.graph.export import export
-from training.report.calibration import Reliability, reliability
 from training.report.case_picture import case_svg, plane_of
 from training.report.names import CaseName
 from training.report.objects import Objects, joined, objects_of
 from training.report.properties import ImageProperties, properties_of
-from training.score.cases import ScoredCase, score_cases, scored_classes
+from training.score.cases import ScoredCase, check_classes, score_cases, scored_classes
+from training.score.choose import choose_metrics
 
 MOST_CALIBRATED = 100
 PER_GROUP = 3
@@ -104,7 +105,9 @@ def look_at_answers(
     Raises:
         DataError: the data set's classes are not the model's.
     """
-    scored = score_cases(model, dataset, stems)
+    check_classes(model, dataset)
+    metrics = choose_metrics("auto", dataset, dataset.select(stems), scored_classes(model))
+    scored = score_cases(model, dataset, stems, metrics=metrics)
     cases = tuple(tqdm(scored, total=len(stems), desc="scoring", unit="image", disable=None))
     shown = chosen_cases(model, cases)
     calibrated = set(np.linspace(0, len(cases) - 1, min(len(cases), MOST_CALIBRATED)).astype(int))
@@ -113,7 +116,7 @@ def look_at_answers(
     truths: dict[int, list[Objects]] = {index: [] for index in foreground}
     answers: dict[int, list[Objects]] = {index: [] for index in foreground}
     pictures: dict[str, str] = {}
-    total: Reliability | None = None
+    total = NOTHING
     progress = tqdm(cases, desc="looking at answers", unit="image", disable=None)
     for place, case in enumerate(progress):
         pixels = load_image(case.case, model.spec.channels)
@@ -138,10 +141,9 @@ def look_at_answers(
         if place in calibrated:
             probabilities = model.segment(image, probabilities=True).probabilities
             if probabilities is not None:
-                seen = reliability(probabilities, truth, task=model.spec.task, ignore=IGNORE)
-                total = seen if total is None else total + seen
-    if total is None:
-        raise ValueError("a report needs at least one image, got no stems")
+                planes = probabilities.reshape(len(probabilities), -1)
+                flat = truth.reshape(*truth.shape[:-2], -1)
+                total += reliability_of(planes, flat, flat != IGNORE, model.spec.task)
     return Answers(
         model=model,
         source=source,

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from training.report.calibration import BINS, Reliability
+from training.calibrate.reliability import BINS, Reliability
 from training.report.figure import BLUE, COLOURS, GREY, ORANGE, canvas, style, svg_uri
 from training.report.history import History, Series
 from training.report.objects import SizeBin
@@ -25,27 +25,23 @@ def curves(histories: Mapping[str, History]) -> str:
     """
     with style():
         figure, (loss, dice, rate) = canvas(3, height_in=2.75)
+        alone = len(histories) == 1
         for colour, (name, history) in zip(
             _colours(len(histories)), histories.items(), strict=True
         ):
-            alone = len(histories) == 1
-            label = "training" if alone else name
-            _line(loss, history, history.get("train/loss_epoch"), colour, label)
-            _line(
-                loss,
-                history,
-                history.get("val/loss"),
-                ORANGE if alone else colour,
-                "validation" if alone else None,
-                dashed=not alone,
-            )
+            trained, checked = history.get("train/loss_epoch"), history.get("val/loss")
             classes = history.named("val/dice/")
-            _line(dice, history, history.get("val/dice"), colour, "mean" if alone else name)
-            if alone and len(classes) > 1:
-                for shade, (kind, series) in zip(
-                    _colours(len(classes)), classes.items(), strict=True
-                ):
-                    _line(dice, history, series, shade, kind, thin=True)
+            if alone:
+                _line(loss, history, trained, colour, "training")
+                _line(loss, history, checked, ORANGE, "validation")
+                several = classes if len(classes) > 1 else {}
+                for shade, kind in zip(COLOURS[1:], several, strict=False):
+                    _line(dice, history, classes[kind], shade, kind, thin=True)
+                _line(dice, history, history.get("val/dice"), colour, "mean" if several else None)
+            else:
+                _line(loss, history, trained, colour, name)
+                _line(loss, history, checked, colour, None, dashed=True)
+                _line(dice, history, history.get("val/dice"), colour, None)
             _line(rate, history, history.learning_rate, colour, None)
         unit = "epoch" if all(h.steps_per_epoch for h in histories.values()) else "step"
         for axes, title, label in (
@@ -59,7 +55,9 @@ def curves(histories: Mapping[str, History]) -> str:
                 axes.legend()
             if not axes.lines:
                 _say(axes, "nothing logged yet")
-        dice.set_ylim(0, 1.02)
+        drawn = [float(v) for line in dice.lines for v in np.asarray(line.get_ydata())]
+        lowest = min((v for v in drawn if np.isfinite(v)), default=0.0)
+        dice.set_ylim(max(0.0, np.floor(10 * lowest) / 10 - 0.02), 1.01)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
         return svg_uri(figure)
 
@@ -139,9 +137,9 @@ def reliability_diagram(seen: Reliability) -> str:
     """Draw the share of right pixels against confidence, and how many pixels have which."""
     with style():
         figure, (diagram, amount) = canvas(2, height_in=3.0)
-        held = seen.pixels > 0
-        sure = seen.confidence[held] / seen.pixels[held]
-        right = seen.right[held] / seen.pixels[held]
+        pixels, held = np.array(seen.pixels), np.array(seen.pixels) > 0
+        sure = np.array(seen.confidence)[held] / pixels[held]
+        right = np.array(seen.hits)[held] / pixels[held]
         low = float(np.floor(10 * min(sure.min(), right.min(), 0.5)) / 10) if held.any() else 0.0
         diagram.plot([low, 1], [low, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
         diagram.plot(sure, right, "o-", color=BLUE, markersize=4.5, label="this model")
@@ -152,7 +150,7 @@ def reliability_diagram(seen: Reliability) -> str:
         diagram.set_ylim(low - 0.02, 1.02)
         diagram.set_aspect("equal")
         diagram.legend(loc="upper left")
-        share = seen.pixels / max(int(seen.pixels.sum()), 1)
+        share = pixels / max(seen.total, 1)
         edges = np.arange(BINS) / BINS
         amount.bar(edges[held], share[held], width=1 / BINS, align="edge", color=BLUE, alpha=0.75)
         amount.set_yscale("log")

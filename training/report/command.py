@@ -160,10 +160,11 @@ def _look(
 
 
 def _defaults() -> dict[str, Any]:
-    import yaml
+    import json
 
     from training.fit.command import build_parser as fit_parser
-    from training.report.record import flat
+    from training.fit.dotted import flat
 
-    parser = fit_parser()
-    return flat(yaml.safe_load(parser.dump(parser.get_defaults(), skip_none=False)))
+    # As they stand in a config: tuples are lists there.
+    defaults = fit_parser().get_defaults().as_dict()
+    return flat(json.loads(json.dumps(defaults, default=str)))

@@ -29,9 +29,11 @@ p { margin: .5rem 0; }
 table { border-collapse: collapse; width: 100%; margin: .7rem 0; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .28rem .7rem .28rem 0; border-bottom: 1px solid #e4e7eb;
-  vertical-align: top; overflow-wrap: anywhere; }
-th { color: #57606a; font-weight: 600; border-bottom-color: #8c959f; overflow-wrap: normal; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+  vertical-align: top; overflow-wrap: break-word; }
+td:last-child, th:last-child { padding-right: 0; }
+th { color: #57606a; font-weight: 600; border-bottom-color: #8c959f; vertical-align: bottom; }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 figure { margin: 1rem 0; }
 figure > img { width: 100%; height: auto; display: block; }
 figcaption { color: #57606a; font-size: .88rem; margin-top: .3rem; }
@@ -93,7 +95,7 @@ def warning(text: str) -> str:
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """Return large values, each with its small label."""
     items = [
-        f"<li><b>{escape(value)}</b><span>{escape(label)}</span></li>" for label, value in pairs
+        f"<li><b>{escape(value)}</b><span>{escape(label)}</span></li>" for value, label in pairs
     ]
     return f'<ul class="facts">{"".join(items)}</ul>'
 

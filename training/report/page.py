@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from scipy.stats import spearmanr
 
+from contract.measures import DEFAULT_TOLERANCE_PX, METRICS
 from contract.metrics import Summary
 from contract.version import __version__
 from training.data.profile import DataProfile
@@ -29,6 +30,17 @@ PART_NAMES = {"val": "validation", "test": "test"}
 # Settings that say where, not what.
 PLACES = ("out", "resume", "data.root", "data.spec", "data.split_file", "init_from", "config")
 FEWEST_FOR_A_RELATION = 8
+METRIC_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "hd95": "HD95",
+    "assd": "ASSD",
+    "nsd": f"NSD at {DEFAULT_TOLERANCE_PX:g} px",
+    "cldice": "clDice",
+    "object_f1": "F1 over objects",
+}
 NONE = "\N{EN DASH}"
 
 
@@ -194,7 +206,7 @@ def _data(report: Report) -> str:
                 "of all pixels",
                 "images with it",
                 "objects per image (median)",
-                "object area in px, 5th / 50th / 95th percentile",
+                "object area in px (5th / 50th / 95th percentile)",
             ),
             rows,
             numbers_from=1,
@@ -222,9 +234,9 @@ def _choices(report: Report) -> str:
             rows.append((name, shown(value), reason))
     has_reasons = any(row[2] for row in rows)
     text = (
-        "Settings that were chosen for a reason or differ from the defaults of `fit`."
+        "Settings that were chosen for a reason or differ from the defaults of fit."
         if has_reasons
-        else "Settings that differ from the defaults of `fit`."
+        else "Settings that differ from the defaults of fit."
     )
     parts = [markup.paragraph(text, "note")]
     if rows:
@@ -277,9 +289,9 @@ def _scores(answers: Answers) -> str:
             str(summary.cases),
             str(summary.excluded_empty),
         )
-        for name in next(iter(by_metric.values()))
+        for name in dict.fromkeys(name for by_class in by_metric.values() for name in by_class)
         for metric, by_class in by_metric.items()
-        for summary in (by_class[name],)
+        if (summary := by_class.get(name)) is not None
     ]
     dice = {
         model.spec.class_names[index]: [case.scores[index].dice for case in cases]
@@ -331,7 +343,7 @@ def _cases(report: Report, answers: Answers) -> str:
             text = scores if mean else f"Dice {number(case.scores[foreground[0]].dice)}"
             figures.append(
                 f"<figure>{svg}<figcaption>{escape(report.name(stem))}: {escape(mean + text)}; "
-                f"{case.height_px} x {case.width_px} px</figcaption></figure>"
+                f"{case.height_px}&nbsp;x&nbsp;{case.width_px}&nbsp;px</figcaption></figure>"
             )
         parts.append(
             f'<div class="keep"><h3>{group.capitalize()}</h3><div class="cases">'
@@ -416,7 +428,7 @@ def _by_property(answers: Answers) -> list[str]:
     return [
         title,
         markup.picture(
-            charts.against_properties(dice, {_short(name): varying[name] for name in varying}),
+            charts.against_properties(dice, varying),
             "Dice (mean over classes) of each image against its properties.",
         )
         if varying
@@ -435,14 +447,10 @@ def _by_property(answers: Answers) -> list[str]:
     ]
 
 
-def _short(name: str) -> str:
-    return LABELS[name].split(":")[0].removeprefix("share of ").replace("size in ", "")
-
-
 def _calibration(answers: Answers) -> str:
     seen = answers.reliability
-    error = 1 - seen.right.sum() / max(int(seen.pixels.sum()), 1)
-    direction = "over" if seen.confidence.sum() > seen.right.sum() else "under"
+    error = 1 - sum(seen.hits) / max(seen.total, 1)
+    direction = "over" if sum(seen.confidence) > sum(seen.hits) else "under"
     return markup.section(
         "Calibration",
         [
@@ -452,7 +460,7 @@ def _calibration(answers: Answers) -> str:
                 "line the model is too sure.",
             ),
             markup.paragraph(
-                f"Expected calibration error {seen.ece:.4f} (15 bins, {int(seen.pixels.sum()):,} "
+                f"Expected calibration error {seen.ece:.4f} (15 bins, {seen.total:,} "
                 f"pixels of {answers.calibrated} images); {100 * error:.2f} % of the pixels are "
                 f"wrong; on the whole the model is {direction}confident. Most pixels are easy "
                 "background and outweigh the hard ones: look at the diagram too."
@@ -560,8 +568,9 @@ def _footer() -> str:
 
 
 def metric_label(metric: str) -> str:
-    """Return a metric's name as it is written."""
-    return {"dice": "Dice", "iou": "IoU"}.get(metric, metric)
+    """Return a metric's name as it is written; lengths are in pixels."""
+    name = METRIC_NAMES.get(metric, metric)
+    return f"{name} in px (smaller is better)" if METRICS[metric].is_length else name
 
 
 def number(value: float) -> str:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# label and unit by field of ImageProperties
+# what it is and its unit, by field of ImageProperties
 LABELS = {
     "brightness": "brightness: mean intensity",
     "contrast": "contrast: standard deviation of intensity",
-    "sharpness": "sharpness: mean step between neighbours / contrast",
-    "megapixels": "size in megapixels",
-    "foreground": "share of foreground in the truth",
+    "sharpness": "sharpness: mean step to the next pixel / contrast",
+    "megapixels": "megapixels: height x width",
+    "foreground": "foreground: its share of the truth",
 }
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from contract.errors import DataError
 from training.data.split import Split, read_split
+from training.fit.dotted import flat
 from training.fit.run_directory import RunDirectory, RunDirectoryError
 from training.report.history import History, read_history
 
@@ -74,17 +75,6 @@ def read_run(root: Path) -> RunRecord:
         history=read_history(run.logs),
         planned_epochs=planned if isinstance(planned, int) and planned > 0 else None,
     )
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings by dotted names; lists are leaves."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
 
 
 KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.-]+):(?P<rest>.*)$")
