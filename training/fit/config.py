@@ -30,6 +30,8 @@ class LossConfig:
         tversky_alpha: cost of a false positive; 0.5 and 0.5 make Dice.
         tversky_beta: cost of a false negative; above alpha it favours recall.
         focal_gamma: how far easy pixels are played down; 0 is cross-entropy.
+        deep_supervision: whether coarse levels of the decoder answer, too, while training; the
+            exported model is built as without.
     """
 
     kind: LossKind = "dice_ce"
@@ -41,6 +43,7 @@ class LossConfig:
     tversky_alpha: float = 0.3
     tversky_beta: float = 0.7
     focal_gamma: float = 2.0
+    deep_supervision: bool = False
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -83,6 +86,8 @@ class OptimiserConfig:
         weight_decay: decoupled for AdamW; weights of convolutions only, never biases or norms.
         schedule: onecycle (Smith 2018), cosine, poly ((1 - t)^0.9, nnU-Net's) or constant.
         warmup_fraction: share of all steps in which onecycle rises.
+        ema_decay: validate, choose and export a moving average of the weights instead of the last
+            ones, e.g. 0.999; null: none.
     """
 
     kind: Literal["adamw", "sgd"] = "adamw"
@@ -90,6 +95,7 @@ class OptimiserConfig:
     weight_decay: float = 1e-2
     schedule: Literal["onecycle", "cosine", "poly", "constant"] = "onecycle"
     warmup_fraction: float = 0.15
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
@@ -100,6 +106,8 @@ class OptimiserConfig:
             raise ValueError(
                 f"optimiser.warmup_fraction must be in (0, 1), got {self.warmup_fraction}"
             )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"optimiser.ema_decay must be in (0, 1), got {self.ema_decay}")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contract.metrics import ClassScore, score_labels
 from training.fit.optimiser import OptimiserConfig, build_optimiser, build_schedule
 from training.graph.assemble import ModelGraph
+from training.nets.deep_supervision import DeepSupervision
 
 # Score of a validation pass in which no case holds any class: the worst value, so that such a
 # pass never becomes the best checkpoint.
@@ -33,10 +34,13 @@ class SegmentationModule(L.LightningModule):
         optimiser: OptimiserConfig,
         class_names: tuple[str, ...],
         ignore: int | None,
+        deep: DeepSupervision | None = None,
     ) -> None:
         super().__init__()
         self.graph = graph
         self.loss = loss
+        # Beside the graph, so that it is trained with it and never exported.
+        self.deep = deep
         self.optimiser = optimiser
         self.class_names = class_names
         self.ignore = ignore
@@ -50,12 +54,22 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Return the loss of one batch of patches."""
-        logits = self.graph.logits(batch["image"], batch["statistics"])
-        loss: Tensor = self.loss(logits, batch["mask"])
+        loss = self._loss_of(batch)
         # The rank's own loss: reducing it over ranks at each step would cost a synchronisation.
         self.log("train/loss_step", loss.detach(), prog_bar=True)
         self._loss_sum = self._loss_sum + loss.detach().float()
         self._loss_steps += 1
+        return loss
+
+    def _loss_of(self, batch: dict[str, Any]) -> Tensor:
+        loss: Tensor
+        if self.deep is None:
+            logits = self.graph.logits(batch["image"], batch["statistics"])
+            loss = self.loss(logits, batch["mask"])
+            return loss
+        with self.deep.watching(self.graph.net) as seen:
+            logits = self.graph.logits(batch["image"], batch["statistics"])
+        loss = self.deep.loss(self.loss, logits, batch["mask"], seen)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -111,7 +125,8 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimiser and its schedule, stepped once per optimiser step."""
-        optimiser = build_optimiser(self.graph, self.optimiser)
+        trained = self.graph if self.deep is None else nn.ModuleList([self.graph, self.deep])
+        optimiser = build_optimiser(trained, self.optimiser)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = build_schedule(optimiser, self.optimiser, steps=steps)
         return {
