@@ -81,6 +81,9 @@ class DataProfile:
             far place alone tells the class.
         atlas_dice_mirrored: the same after the masks were mirrored left to right.
         atlas_dice_upended: the same after the masks were turned top to bottom.
+        neighbour_dice: mean Dice of coarse masks of images that follow each other by name.
+        stranger_dice: of images half the set apart; far lower than that of neighbours where the
+            images are slices of one stack or frames of one film.
         groups: how many; None where none are known.
     """
 
@@ -103,6 +106,8 @@ class DataProfile:
     atlas_dice: float
     atlas_dice_mirrored: float
     atlas_dice_upended: float
+    neighbour_dice: float
+    stranger_dice: float
     groups: int | None
 
 
@@ -134,7 +139,7 @@ def profile(dataset: FolderDataset, stems: Sequence[str]) -> DataProfile:
     cases = dataset.select(stems)
     if not cases:
         raise ValueError("a profile needs at least one image, got no stems")
-    places = np.linspace(0, len(cases) - 1, min(len(cases), MOST_PROFILED)).round().astype(int)
+    places = _looked_at(len(cases))
     chosen = [cases[place] for place in places]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         glances = list(pool.map(lambda case: _glance(dataset, case), chosen))
@@ -182,6 +187,10 @@ def profile(dataset: FolderDataset, stems: Sequence[str]) -> DataProfile:
         atlas_dice=atlas_dice(atlas, atlas),
         atlas_dice_mirrored=atlas_dice(atlas, atlas[..., ::-1]),
         atlas_dice_upended=atlas_dice(atlas, atlas[..., ::-1, :]),
+        neighbour_dice=coarse_dice(
+            atlas[:-1][np.diff(places) == 1], atlas[1:][np.diff(places) == 1]
+        ),
+        stranger_dice=coarse_dice(atlas[: -(len(atlas) // 2) or None], atlas[len(atlas) // 2 :]),
         groups=len(groups) or None,
     )
 
@@ -209,6 +218,22 @@ def atlas_dice(from_nkhw: NDArray[np.float32], against_nkhw: NDArray[np.float32]
 def _mean_dice(shares_nhw: NDArray[np.float32], cuts_nhw: NDArray[np.bool_]) -> float:
     both = (shares_nhw * cuts_nhw).sum(axis=(1, 2))
     return float((2 * both / (shares_nhw.sum(axis=(1, 2)) + cuts_nhw.sum(axis=(1, 2)))).mean())
+
+
+def coarse_dice(first_nkhw: NDArray[np.float32], second_nkhw: NDArray[np.float32]) -> float:
+    """Return the mean soft Dice of masks in pairs, over pairs and classes that either holds."""
+    both = 2 * np.minimum(first_nkhw, second_nkhw).sum(axis=(2, 3))
+    total = (first_nkhw + second_nkhw).sum(axis=(2, 3))
+    held = total > 0
+    return float((both[held] / total[held]).mean()) if held.any() else 0.0
+
+
+def _looked_at(images: int) -> NDArray[np.intp]:
+    """Return which images are looked at: all, or pairs of neighbours from all over the set."""
+    if images <= MOST_PROFILED:
+        return np.arange(images)
+    firsts = np.linspace(0, images - 2, MOST_PROFILED // 2).round().astype(int)
+    return np.unique(np.concatenate([firsts, firsts + 1]))
 
 
 def thickness_px(plane: NDArray[np.bool_]) -> float:
