@@ -24,6 +24,8 @@ SETTINGS = (
     "--trainer.max_epochs=3",
     "--trainer.check_val_every_n_epoch=1",
     "--trainer.accelerator=cpu",
+    "--trainer.precision=32-true",
+    "--trainer.accumulate_grad_batches=1",
     "--optimiser.lr=0.01",
     "--checkpoint-minutes=0",
 )
