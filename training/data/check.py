@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from tqdm import tqdm
 
 from contract.errors import DataError, ImageError
 from imaging.decode import read_image
 from training.data.case import Case
-from training.data.findings import Finding
+from training.data.findings import Finding, Kind
 from training.data.glance import Glance, glance_at
 from training.data.masks import ColourMask, read_stored_mask, value_counts
 
@@ -76,11 +76,13 @@ def look_at(case: Case) -> Seen:
     return Seen(size_hw, glance, tuple(values), tuple(findings))
 
 
-def _tried(read: Callable[[], T], path: Path, findings: list[Finding], what: str) -> T | None:
+def _tried(
+    read: Callable[[], T], path: Path, findings: list[Finding], what: Literal["image", "mask"]
+) -> T | None:
     try:
         return read()
     except DataError as error:
-        kind = "colour-mask" if isinstance(error, ColourMask) else "mask-type"
+        kind: Kind = "colour-mask" if isinstance(error, ColourMask) else "mask-type"
         findings.append(Finding(path, kind, "not one class index per pixel", INDICES, str(error)))
     except (ImageError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
@@ -88,7 +90,7 @@ def _tried(read: Callable[[], T], path: Path, findings: list[Finding], what: str
             findings.append(Finding(path, "jpeg-mask", "unreadable mask", INDICES, reason))
         else:
             remedy = f"save it again as PNG or TIFF, or take the {what} out"
-            kind = f"unreadable-{what}"
+            kind = "unreadable-image" if what == "image" else "unreadable-mask"
             findings.append(Finding(path, kind, f"unreadable {what}", remedy, reason))
     return None
 

@@ -12,6 +12,23 @@ from typing import Literal
 from contract.errors import DataError
 
 Severity = Literal["fault", "warning", "note"]
+# docs/guide/doctor.md explains each.
+Kind = Literal[
+    # what is there
+    "missing-folder", "empty-folder", "no-pair", "no-mask", "no-image", "stem-twice",
+    "no-class-mask", "unknown-class", "table", "two-groups", "no-group",
+    # images
+    "unreadable-image", "channels", "blank-image", "see-through", "varying-alpha", "mixed-depth",
+    "8-in-16", "grey-among-colour",
+    # masks
+    "unreadable-mask", "size-mismatch", "turned-mask", "mask-values", "mask-0-255", "blended-mask",
+    "instance-mask", "not-a-mask", "colour-mask", "jpeg-mask", "mask-type", "all-background",
+    "empty-mask", "full-mask", "all-ignored", "absent-class",
+    # pictures that are alike
+    "duplicate", "near-duplicate", "annotation-noise",
+    # a split file
+    "split-file", "torn-group", "part-lacks-class", "duplicate-across-parts", "unused",
+]  # fmt: skip
 SEVERITIES: tuple[Severity, ...] = ("fault", "warning", "note")
 
 LISTED = 20
@@ -24,7 +41,7 @@ class Finding:
 
     Attributes:
         where: the file (or folder).
-        kind: a word for this kind of finding, as docs/guide/doctor.md lists them.
+        kind: a word for this kind of finding.
         found: what is wrong, in the same words for every file that has it.
         remedy: what to do about it.
         detail: what is this file's own: numbers, values, the decoder's message.
@@ -33,7 +50,7 @@ class Finding:
     """
 
     where: Path
-    kind: str
+    kind: Kind
     found: str
     remedy: str
     detail: str = ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contract.errors import ImageError
 from training.data.check import shown
-from training.data.findings import Finding, FindingGroup, Severity, grouped, short
+from training.data.findings import Finding, FindingGroup, Kind, Severity, grouped, short
 from training.data.folder import dataset_of
 from training.data.profile import DataProfile, profile
 from training.data.spec import DatasetSpec, read_dataset_spec
@@ -157,6 +157,7 @@ def _alike(surveyed: Survey, pairs: Sequence[Pair]) -> Iterator[Finding]:
         turn = f", {pair.turn}" if pair.turn else ""
         dice = pair.mask_dice
         masks = "" if dice is None else f"; Dice of the masks {dice:.3f}"
+        kind: Kind
         if pair.equal:
             kind, found = "duplicate", "the same pixels as another image"
             detail = f"as {name}"
