@@ -171,12 +171,12 @@ def chosen_cases(model: Model, cases: Sequence[ScoredCase]) -> list[tuple[str, s
     """
     scored = [(case_dice(model, case), case.case.stem) for case in cases]
     ranked = [stem for dice, stem in sorted(scored) if not np.isnan(dice)]
-    each = min(PER_GROUP, -(-len(ranked) // len(GROUPS)))
-    worst, rest = ranked[:each], ranked[each:]
-    best = rest[max(0, len(rest) - each) :]
-    rest = rest[: len(rest) - len(best)]
-    start = max(0, (len(rest) - each) // 2)
-    groups = (worst, rest[start : start + each], best)
+    most = min(PER_GROUP, -(-len(ranked) // len(GROUPS)))
+    worst, rest = ranked[:most], ranked[most:]
+    most = min(PER_GROUP, -(-len(rest) // 2))
+    rest, best = rest[: len(rest) - most], rest[len(rest) - most :]
+    start = max(0, (len(rest) - PER_GROUP) // 2)
+    groups = (worst, rest[start : start + PER_GROUP], best)
     return [(g, stem) for g, stems in zip(GROUPS, groups, strict=True) for stem in stems]
 
 

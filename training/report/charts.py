@@ -109,7 +109,7 @@ def found_by_size(found: Sequence[SizeBin], right: Sequence[SizeBin]) -> str:
             axes.errorbar(places, share, error, fmt="o", color=colour, capsize=3, markersize=5)
             axes.set_xticks(
                 places,
-                [f"{b.area_px[0]} to {b.area_px[1]}\nn = {b.objects}" for b in bins],
+                [f"{_span(*b.area_px)}\nn = {b.objects}" for b in bins],
                 fontsize=7.5,
             )
             axes.set_xlim(-0.5, len(bins) - 0.5)
@@ -212,6 +212,10 @@ def _line(
         marker="o" if len(series.values) < 12 else None,
         markersize=3.5,
     )
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _say(axes: Axes, text: str) -> None:
