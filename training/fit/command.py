@@ -90,7 +90,9 @@ def write_settings(
     parser: ArgumentParser, settings: Namespace, choices: Sequence[Choice], path: Path
 ) -> None:
     """Write the resolved settings as YAML, planned ones with their reasons."""
-    path.write_text(with_reasons(parser.dump(settings, skip_unset=False), choices), encoding="utf-8")
+    path.write_text(
+        with_reasons(parser.dump(settings, skip_unset=False), choices), encoding="utf-8"
+    )
 
 
 def _settings_of_run(
