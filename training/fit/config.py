@@ -123,7 +123,8 @@ class FitConfig:
         trainer: options of ``lightning.Trainer`` by their own names.
         normalising: ``image``: per channel with the image's own mean and std; ``fixed``: with
             those of the training images (where absolute intensities carry meaning, as HU do).
-        seed: of the weights; ``data.seed`` is that of split, order and augmentation.
+        seed: of the weights; ``data.seed`` is that of split, order and augmentation, and planned as
+            the same number.
         out: run directory; by default ``runs/<data set>-<skips>-<number>``.
         init_from: checkpoint whose fitting weights are the start.
         resume: run directory to go on with; its own config is used.

@@ -67,7 +67,7 @@ def build_parser(command: str = "fit", *, trainer: bool = True) -> ArgumentParse
         "--seed",
         type=int,
         default=0,
-        help="of the weights; data.seed is that of split, order and augmentation",
+        help="of all that is random; data.seed holds split, order and augmentation while it varies",
     )
     parser.add_argument(
         "--out",

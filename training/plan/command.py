@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     given = given_options(parser, arguments)
     if settings.out is not None and settings.out.exists():
         raise RequestInvalid(f"{settings.out} exists; choose another --out")
-    text = plan_text(given, look(given, data_config(settings)).choices())
+    text = plan_text(given, look(given, data_config(settings, given)).choices())
     if settings.out is None:
         print(text, end="")
         return 0

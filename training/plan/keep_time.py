@@ -55,8 +55,9 @@ class KeepToTime(Callback):
             scheduler = config.scheduler
             if isinstance(scheduler, OneCycleLR):
                 # The step after the batch is the trainer's own; the last one goes to total - 1.
-                ahead = scheduler.last_epoch + self.stride - 1
-                scheduler.last_epoch = min(ahead, scheduler.total_steps - 2)
+                # torch says int; its formula takes any number between steps.
+                ahead = min(scheduler.last_epoch + self.stride - 1, scheduler.total_steps - 2)
+                scheduler.last_epoch = ahead  # type: ignore[assignment]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training goes on with."""

@@ -122,7 +122,7 @@ def _module(config: FitConfig, data: SegmentationData) -> SegmentationModule:
         working_size=config.data.working_size,
     )
     if config.channels_last:
-        graph.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        graph.net.to(memory_format=torch.channels_last)
     return SegmentationModule(
         graph,
         loss=build_loss(

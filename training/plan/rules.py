@@ -101,6 +101,11 @@ class Known:
         return int(height), int(width)
 
     @property
+    def batch(self) -> int:
+        """Samples in one batch."""
+        return int(self.chosen["data.batch_size"])
+
+    @property
     def sample_pixels(self) -> int:
         """Pixels of one training sample."""
         return self.sample_hw[0] * self.sample_hw[1]
@@ -180,6 +185,11 @@ def plan(
 
 
 # ---- the split -----------------------------------------------------------------------------------
+
+
+def data_seed(known: Known) -> Chosen:
+    """One seed for all that is random; another one here holds the data still while weights vary."""
+    return known.chosen.get("seed", 0), "the run's own"
 
 
 def split(known: Known) -> Chosen:
@@ -313,7 +323,7 @@ def sample_bytes(known: Known) -> int:
 
 def accumulate(known: Known) -> Chosen:
     """Small batches are summed before a weight is moved."""
-    batch = known.chosen["data.batch_size"]
+    batch = known.batch
     if batch >= LEAST_EFFECTIVE_BATCH:
         return None
     times = math.ceil(LEAST_EFFECTIVE_BATCH / batch)
@@ -362,7 +372,7 @@ def steps(known: Known) -> int:
     least, most = STEPS_GPU if known.gpu else STEPS_CPU
     share = known.train_images / known.profile.images
     samples = PASSES * max(known.train_images, share * known.profile.pixels / known.sample_pixels)
-    wanted = min(max(math.ceil(samples / known.chosen["data.batch_size"]), least), most)
+    wanted = min(max(math.ceil(samples / known.batch), least), most)
     if known.pace is None:
         return wanted
     usable_s = PLANNED_SHARE * known.pace.left_s
@@ -379,7 +389,7 @@ def validation_pass_s(known: Known, pace: Pace) -> float:
 
 def patches_per_image(known: Known) -> Chosen:
     """As many that there are about 40 epochs; one where the user counts epochs."""
-    batch = known.chosen["data.batch_size"]
+    batch = known.batch
     fills = math.ceil(batch / known.train_images)
     if "trainer.max_epochs" in known.chosen or "trainer.max_steps" in known.chosen:
         return fills, "each image once in an epoch" if fills == 1 else "fills one batch"
@@ -402,8 +412,8 @@ def limit_train_batches(known: Known) -> Chosen:
 
 def epoch_steps(known: Known) -> int:
     """Return the steps of one epoch."""
-    samples = known.train_images * known.chosen["data.patches_per_image"]
-    batches = max(1, samples // known.chosen["data.batch_size"])
+    samples = known.train_images * int(known.chosen["data.patches_per_image"])
+    batches = max(1, samples // known.batch)
     limit = known.chosen.get("trainer.limit_train_batches")
     if isinstance(limit, int):
         return min(batches, limit)
@@ -432,7 +442,7 @@ def validations(known: Known, epochs: int) -> int:
         pixels = share * known.profile.pixels
         if known.chosen.get("data.working_size") is not None:
             pixels = known.val_images * known.sample_pixels
-        cost = pixels / (3 * known.chosen["data.batch_size"] * known.sample_pixels)
+        cost = pixels / (3 * known.batch * known.sample_pixels)
     affordable = VALIDATION_SHARE * epochs * epoch_steps(known) / max(cost, 1e-9)
     return max(1, min(VALIDATIONS, epochs, int(affordable)))
 
@@ -475,7 +485,7 @@ def lr(known: Known) -> Chosen:
     if known.chosen.get("optimiser.kind", "adamw") != "adamw":
         return 0.01, "nnU-Net's for SGD"
     times = known.chosen.get("trainer.accumulate_grad_batches") or 1
-    effective = known.chosen["data.batch_size"] * times
+    effective = known.batch * times
     rate = round(3e-3 * min(1.0, math.sqrt(effective / 16)), 5)
     return rate, f"{effective} samples in an update; 0.003 for 16 and more"
 
@@ -561,6 +571,7 @@ def _polarity(known: Known) -> str:
 
 # In the order in which they apply: a rule may look at what stands above it.
 RULES: dict[str, Rule] = {
+    "data.seed": data_seed,
     "data.split": split,
     "normalising": normalising,
     "data.working_size": working_size,

@@ -77,7 +77,7 @@ def given_options(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str,
     return {name: value for name, value in flat.items() if value not in UNSET.get(name, ())}
 
 
-def data_config(settings: Namespace) -> DataConfig:
+def data_config(settings: Namespace, given: Mapping[str, Any]) -> DataConfig:
     """Return where the images are and how they are split; other settings at their defaults.
 
     Raises:
@@ -94,7 +94,7 @@ def data_config(settings: Namespace) -> DataConfig:
             test_fraction=data.test_fraction,
             folds=data.folds,
             fold=data.fold,
-            seed=data.seed,
+            seed=given.get("data.seed", settings.seed),
         )
     except ValueError as error:
         raise RequestInvalid(str(error)) from error
@@ -148,7 +148,7 @@ def planned_settings(
     given = given_options(parser, arguments)
     if set(RULES) <= set(given):
         return Planned(settings)
-    situation = look(given, data_config(settings))
+    situation = look(given, data_config(settings, given))
     choices = situation.choices()
     settings = _with_defaults(parser, arguments, choices)
     epochs_are_open = not {"trainer.max_epochs", "trainer.max_steps"} & set(given)
