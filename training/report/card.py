@@ -112,6 +112,26 @@ def _net_lines(model: Model) -> list[str]:
         rows.insert(1, f"- channels by level: {', '.join(map(str, net.widths))}")
     if net.block:
         rows.insert(2, f"- blocks {net.block}, norm {net.norm}, activation {net.activation}")
+    return [*rows, *answer_lines(model.spec)]
+
+
+def answer_lines(spec: ModelSpec) -> list[str]:
+    """Return what stands between net and answer; nothing for one net without options."""
+    rows = []
+    if spec.members > 1:
+        rows.append(f"- the mean probability of {spec.members} such nets")
+    if spec.mirrors:
+        rows.append(f"- also asked for the image mirrored: {', '.join(spec.mirrors)}")
+    if spec.calibration is not None:
+        fitted = spec.calibration
+        rows.append(
+            f"- temperature {fitted.temperature:g}, fitted on {fitted.images} validation images: "
+            f"calibration error there {fitted.ece_before:.4f} before, {fitted.ece_after:.4f} after"
+        )
+    if spec.thresholds_prob is not None:
+        by_class = zip(spec.class_names, spec.thresholds_prob, strict=True)
+        listed = ", ".join(f"{name} {threshold:g}" for name, threshold in by_class)
+        rows.append(f"- class thresholds, chosen by validation Dice: {listed}")
     return rows
 
 
