@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from training.fit.processes import process_count, sum_over_processes
+
 Task = Literal["multiclass", "multilabel"]
 
 
@@ -70,16 +72,21 @@ class OverlapTerm(nn.Module):
         p = (p * valid)[:, self.first_class :]  # [B, K or K - 1, H, W]
         y = one_hot[:, self.first_class :]
         over_batch = (0, 2, 3)
-        true_positive = (p * y).sum(over_batch)  # [K or K - 1]
-        false_positive = p.sum(over_batch) - true_positive
-        false_negative = y.sum(over_batch) - true_positive
+        sums = torch.stack([(p * y).sum(over_batch), p.sum(over_batch), y.sum(over_batch)])
+        if self.training:
+            # Dice of all processes' batches: the mean of their own Dices is another loss.
+            sums = sum_over_processes(sums)
+        true_positive, predicted, true = sums  # [K or K - 1] each
+        false_positive = predicted - true_positive
+        false_negative = true - true_positive
         index = (true_positive + self.smooth_px) / (
             true_positive
             + self.alpha * false_positive
             + self.beta * false_negative
             + self.smooth_px
         )
-        return 1.0 - index.mean()
+        mean: Tensor = index.mean()
+        return 1.0 - mean
 
 
 class PixelTerm(nn.Module):
@@ -117,4 +124,8 @@ class PixelTerm(nn.Module):
             # Kept off 0, where a gamma below 1 would have an infinite slope.
             missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
             loss = missing.pow(self.gamma) * loss
-        return (loss * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+        total = weight.sum()
+        if self.training:
+            # Gradients are averaged over processes, but pixels that count are not spread evenly.
+            total = sum_over_processes(total) / process_count()
+        return (loss * weight).sum() / total.clamp_min(torch.finfo(weight.dtype).tiny)
