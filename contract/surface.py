@@ -26,6 +26,9 @@ Spacing = tuple[float, ...]
 # Distances come out of square roots; one that equals the tolerance must not fail by rounding.
 ROUNDING = 1e-6
 
+# Up to this size a stamp on every outline pixel is faster than looking for the nearest one.
+LARGEST_STAMP_PX = 1000
+
 
 @dataclass(frozen=True)
 class OutlineDistances:
@@ -83,8 +86,8 @@ def surface_dice(prediction: Mask, truth: Mask, spacing: Spacing, tolerance: flo
     our_line, their_line = ((code > 0) & (code < 15) for code in (ours, theirs))
     within = tolerance * (1 + ROUNDING)
     our_lengths, their_lengths = lengths[ours[our_line]], lengths[theirs[their_line]]
-    close = float(our_lengths[_nearest(our_line, their_line, spacing) <= within].sum())
-    close += float(their_lengths[_nearest(their_line, our_line, spacing) <= within].sum())
+    close = float(our_lengths[_near(our_line, their_line, spacing, within)].sum())
+    close += float(their_lengths[_near(their_line, our_line, spacing, within)].sum())
     return close / float(our_lengths.sum() + their_lengths.sum())
 
 
@@ -94,6 +97,17 @@ def _cropped(first: Mask, second: Mask) -> tuple[Mask, Mask]:
         raise ValueError("a mask is empty: it has no outline to measure from")
     box = ndimage.find_objects((first | second).view(np.uint8))[0]
     return first[box], second[box]
+
+
+def _near(queries: Mask, targets: Mask, spacing: Spacing, within: float) -> Mask:
+    """Tell of each query pixel ``[H, W]`` whether a target pixel lies within a distance."""
+    rows, columns = (int(within / step) for step in spacing)
+    if (2 * rows + 1) * (2 * columns + 1) > LARGEST_STAMP_PX:
+        return _nearest(queries, targets, spacing) <= within
+    down, right = np.mgrid[-rows : rows + 1, -columns : columns + 1]
+    stamp = np.hypot(down * spacing[0], right * spacing[1]) <= within
+    reached = cv2.dilate(np.ascontiguousarray(targets).view(np.uint8), stamp.view(np.uint8))
+    return np.asarray(reached[queries], dtype=np.bool_)
 
 
 def _nearest(queries: Mask, targets: Mask, spacing: Spacing) -> NDArray[np.float64]:

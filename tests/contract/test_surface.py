@@ -17,7 +17,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from contract.surface import _nearest, outline_distances, surface_dice
+from contract.surface import _near, _nearest, outline_distances, surface_dice
 
 # MONAI 1.6 passes an argument to itself that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy.*:FutureWarning")
@@ -136,6 +136,18 @@ def test_the_nearest_pixel_is_that_of_an_exact_distance_transform(pair, spacing)
     one, other = pair
     exact = ndimage.distance_transform_edt(~other, sampling=spacing)[one]
     assert _nearest(one, other, spacing) == pytest.approx(exact, rel=1e-12)
+
+
+@given(
+    mask_pairs(),
+    st.sampled_from(SPACINGS),
+    st.sampled_from([0.0, 0.31, 0.5, 0.6, 1.0, 1.3, 2.0, 3.1, 5.1, 40.0]),
+)
+def test_near_is_at_most_that_far(pair, spacing, within):
+    """By a stamp where it is small, else by the distance itself; ties are in."""
+    one, other = pair
+    exact = ndimage.distance_transform_edt(~other, sampling=spacing)[one]
+    assert np.array_equal(_near(one, other, spacing, within * (1 + 1e-6)), exact <= within + 1e-9)
 
 
 def test_a_volume_with_its_own_step_per_axis():
