@@ -6,6 +6,7 @@ the CPU in silence: ``get_available_providers()`` goes on to name CUDA, only the
 
 import contextlib
 import ctypes
+import functools
 import io
 import logging
 import os
@@ -133,10 +134,12 @@ def why_no_cuda() -> str | None:
 def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSession:
     if provider != CPU_PROVIDER:
         _preload_gpu_libraries()
+    options = _session_options(threads)
+    if provider == CPU_PROVIDER:
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return ort.InferenceSession(
-            str(path), sess_options=_session_options(threads), providers=_providers(provider)
-        )
+        return ort.InferenceSession(str(path), sess_options=options, providers=_providers(provider))
     except Exception as error:  # onnxruntime's classes share no root of their own
         raise ModelBroken(
             f"{path} cannot be opened as an ONNX model: {error}. Was it copied whole? "
@@ -155,6 +158,22 @@ def _session_options(threads: int | None) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return options
+
+
+@functools.cache
+def _share_memory() -> None:
+    """Let all sessions of this process take their working memory from one place.
+
+    Otherwise each keeps that of its own largest run: two models, each opened for all cores and for
+    one, held 918 MB after images of 900 x 900, sharing 540 MB; handed back, 575 and 149 MB.
+    """
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    # 0 and -1 are onnxruntime's own defaults.
+    arena = {"max_mem": 0, "arena_extend_strategy": 0}
+    arena |= {"initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(arena))
 
 
 def _providers(provider: str) -> list[Any]:

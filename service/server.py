@@ -65,8 +65,6 @@ def serve(
     config = uvicorn.Config(
         app,
         http=Connection,
-        # There are none, so a request for one is answered like any other.
-        ws="none",
         root_path=settings.root_path,
         # Its access lines hold paths and queries; ours (protocols/observe.py) do not.
         access_log=False,

@@ -45,7 +45,7 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
         Overloaded: the system has no room for the body.
         ClientGone: the connection closed before the end of the body.
     """
-    _check_encoding(request)
+    _check_body_is_plain(request)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_body_bytes:
         raise _too_large(max_body_bytes)
@@ -115,11 +115,18 @@ class _WholeForm(MultiPartParser):
         self.ended = True
 
 
-def _check_encoding(request: Request) -> None:
+def _check_body_is_plain(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise MediaTypeUnsupported(
             "the body has a Content-Encoding, which is not read here; send the image as it is"
+        )
+
+    if "upgrade" in request.headers.get("connection", "").lower():
+        # uvicorn's parser takes what follows such a head for another protocol.
+        raise RequestInvalid(
+            "the request asks to change the protocol (Upgrade), so its body was not read; send it "
+            "by HTTP/1.1 (curl --http1.1, Java HttpClient.Version.HTTP_1_1)"
         )
 
 

@@ -125,6 +125,13 @@ def test_other_media_types_are_415(
     _assert_problem(answer, 415, "unsupported-media-type")
 
 
+def test_an_upgrade_whose_body_is_lost_is_told(client: httpx.Client, image: bytes) -> None:
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": ""}
+    answer = client.post("/v1/models/grey/segment", content=image, headers=headers)
+    assert "HTTP/1.1" in _assert_problem(answer, 422, "invalid-request")
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
 def test_accept_decides_where_format_does_not(client: httpx.Client, image: bytes) -> None:
     url = "/v1/models/grey/segment"
     for accept, media_type in [
