@@ -10,6 +10,7 @@ from contract.paired import PairedDifference
 from contract.version import __version__
 from training.report import charts, markup
 from training.report.compare import Comparison, Row
+from training.report.names import without_passwords
 from training.report.page import NONE, RESEARCH_ONLY, duration, metric_label, number, shown
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -126,7 +127,10 @@ def _settings(comparison: Comparison) -> Table:
     return (
         ("setting", *comparison.names),
         [
-            (name, *(NONE if value is None else shown(value) for value in values))
+            (
+                name,
+                *(NONE if value is None else without_passwords(shown(value)) for value in values),
+            )
             for name, values in comparison.differing.items()
         ],
     )

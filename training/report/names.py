@@ -1,5 +1,6 @@
 """What cases, folders and commands are called on a page: a stem may be a patient's name."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 
@@ -19,6 +20,11 @@ def numbers(stems: Iterable[str]) -> CaseName:
     """
     places = {stem: number for number, stem in enumerate(stems, start=1)}
     return lambda stem: f"case {places[stem]}"
+
+
+def without_passwords(text: str) -> str:
+    """Return ``text`` with user and password taken out of any address, such as a tracker's."""
+    return re.sub(r"://[^/\s@]+@", "://HIDDEN@", text)
 
 
 def without_paths(words: Sequence[str], secrets: Iterable[str]) -> list[str]:

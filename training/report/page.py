@@ -19,7 +19,7 @@ from training.report import charts, markup
 from training.report.answers import Answers, case_dice, collapsed
 from training.report.case_picture import ANSWER, TRUTH
 from training.report.clock import Clock
-from training.report.names import CaseName, own_names, without_paths
+from training.report.names import CaseName, own_names, without_passwords, without_paths
 from training.report.objects import SizeBin, by_size
 from training.report.properties import LABELS
 from training.report.record import RunRecord
@@ -29,6 +29,8 @@ RESEARCH_ONLY = "Research use only; not a medical device."
 PART_NAMES = {"val": "validation", "test": "test"}
 # Settings that say where, not what.
 PLACES = ("out", "resume", "data.root", "data.spec", "data.split_file", "init_from", "config")
+# Options of classes that we do not know, which may name places and people.
+FREE = ("trainer.logger", "trainer.callbacks", "trainer.plugins")
 FEWEST_FOR_A_RELATION = 8
 METRIC_NAMES = {
     "dice": "Dice",
@@ -227,11 +229,11 @@ def _choices(report: Report) -> str:
     record = report.record
     rows = []
     for name, value in record.settings.items():
-        if name in PLACES:
+        if name in PLACES or (report.anonymous and name.startswith(FREE)):
             continue
         reason = record.reasons.get(name, "")
         if reason or report.defaults.get(name) != value:
-            rows.append((name, shown(value), reason))
+            rows.append((name, without_passwords(shown(value)), reason))
     has_reasons = any(row[2] for row in rows)
     text = (
         "Settings that were chosen for a reason or differ from the defaults of fit."
@@ -244,9 +246,13 @@ def _choices(report: Report) -> str:
         parts.append(markup.table(head, [row[: len(head)] for row in rows]))
     else:
         parts.append(markup.paragraph("None: all defaults."))
-    kept = {k: v for k, v in record.settings.items() if not (report.anonymous and k in PLACES)}
+    kept = {
+        name: value
+        for name, value in record.settings.items()
+        if not (report.anonymous and (name in PLACES or name.startswith(FREE)))
+    }
     all_text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
-    parts.append(markup.folded("all settings", markup.code(all_text)))
+    parts.append(markup.folded("all settings", markup.code(without_passwords(all_text))))
     return markup.section("Choices", parts)
 
 
@@ -537,7 +543,7 @@ def _repeat(report: Report) -> str:
     given = [str(word) for word in record.environment.get("command", [])]
     if given:
         words = without_paths(given, secrets) if report.anonymous else given
-        commands.append(" ".join(map(_quoted, words)))
+        commands.append(without_passwords(" ".join(map(_quoted, words))))
     root = "RUN" if report.anonymous else str(record.run.root)
     again = [
         f"python -m training fit --config {_quoted(root + '/config.yaml')} \\\n"
