@@ -121,5 +121,4 @@ def test_weights_and_biases_works_offline(
     content = kept[0].read_bytes()
     assert b"val/dice" in content
     assert b"data.batch_size" in content
-    assert b"data.root" not in content
     assert logged(out, "val/dice")
