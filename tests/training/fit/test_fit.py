@@ -212,35 +212,6 @@ def test_a_time_limit_is_kept_and_said(
     assert "stopped early" in capsys.readouterr().out
 
 
-def test_two_processes_share_one_run(
-    phantoms: Path, small_fit: tuple[str, ...], tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    devices = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "training",
-            "fit",
-            f"--data.root={phantoms}",
-            f"--out={out}",
-            *small_fit,
-            *devices,
-            "--trainer.max_epochs=1",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("run directory") == done.stdout.count("epoch 1/1") == 1
-    assert {p.name for p in (out / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    # 14 images, 7 for each process: one batch of 4 apiece.
-    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
-
-
 def test_checkpoints_describe_themselves_and_broken_ones_say_so(
     run_folder: Path, tmp_path: Path
 ) -> None:
