@@ -38,10 +38,10 @@ def summary_rows(examined: Examination) -> Iterator[tuple[str, str]]:
         if entry.object_area_px is not None and entry.objects_per_image is not None:
             a, b, c = entry.object_area_px
             text += (
-                f"; {entry.objects_per_image:g} objects in each (median), of {a:.0f} / {b:.0f} / "
+                f"; {entry.objects_per_image:g} object(s) in each (median), of {a:.0f} / {b:.0f} / "
                 f"{c:.0f} px (5 / 50 / 95 %)"
             )
-        yield f"class {entry.name}", text
+        yield entry.name, text
     if profile.ignored_fraction:
         yield "ignored", f"{profile.ignored_fraction:.1%} of the pixels"
     if profile.profiled < profile.images:

@@ -28,7 +28,7 @@ def test_a_clean_set(clean_set, doctor, tmp_path):
     assert code == 0
     assert "Clean: fit takes this data set." in said
     assert re.search(r"size, H x W px +72 x 96, all the same", said)
-    assert re.search(r"class cell +\d+\.\d% of the pixels, in 10 masks; \d", said)
+    assert re.search(r"  cell +\d+\.\d% of the pixels, in 10 masks; \d", said)
     record = json.loads((tmp_path / "out" / "doctor.json").read_text())
     assert record["clean"] is True
     assert record["findings"] == []
