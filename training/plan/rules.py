@@ -79,6 +79,7 @@ class Known:
         train_images: in the training part.
         val_images: in the validation part.
         chosen: by dotted option: what was given and what earlier rules chose.
+        given: which of these the user gave.
         pace: where a time limit is to be kept.
     """
 
@@ -87,6 +88,7 @@ class Known:
     train_images: int
     val_images: int
     chosen: Mapping[str, Any]
+    given: frozenset[str]
     pace: Pace | None = None
 
     @property
@@ -177,7 +179,8 @@ def plan(
     for option, rule in RULES.items():
         if option in given:
             continue
-        answer = rule(Known(profile, machine, train_images, val_images, chosen, pace))
+        known = Known(profile, machine, train_images, val_images, chosen, frozenset(given), pace)
+        answer = rule(known)
         if answer is not None:
             chosen[option] = answer[0]
             choices.append(Choice(option, *answer))
@@ -322,9 +325,9 @@ def sample_bytes(known: Known) -> int:
 
 
 def accumulate(known: Known) -> Chosen:
-    """Small batches are summed before a weight is moved."""
+    """Sum small batches before a weight is moved, but for a batch that was asked for."""
     batch = known.batch
-    if batch >= LEAST_EFFECTIVE_BATCH:
+    if batch >= LEAST_EFFECTIVE_BATCH or "data.batch_size" in known.given:
         return None
     times = math.ceil(LEAST_EFFECTIVE_BATCH / batch)
     if times == 1:
@@ -421,12 +424,10 @@ def epoch_steps(known: Known) -> int:
 
 
 def validation_epochs(known: Known) -> Chosen:
-    """Ten validations, or fewer where they would take more than 15 % of the time."""
-    if known.val_images == 0:
-        return None
-    epochs = known.chosen.get("trainer.max_epochs")
-    if not isinstance(epochs, int) or epochs < 1:
-        epochs = max(1, steps(known) // epoch_steps(known))
+    """Validate ten times, or less often where that would take more than 15 % of the time."""
+    if known.val_images == 0 or "trainer.max_epochs" in known.given:
+        return None  # who counts epochs has each of them validated
+    epochs = max(1, steps(known) // epoch_steps(known))
     times = validations(known, epochs)
     every = math.ceil(epochs / times)
     return every, f"{times} validation(s), at most about {100 * VALIDATION_SHARE:.0f} % of the time"

@@ -150,6 +150,15 @@ def test_memory_bounds_the_batch_and_small_batches_are_accumulated(
     )
 
 
+def test_who_counts_epochs_or_samples_gets_just_these(
+    make_profile: MakeProfile, cpu: Machine
+) -> None:
+    chosen = values(make_profile(), cpu, trainer__max_epochs=3, data__batch_size=4)
+    assert chosen["data.patches_per_image"] == 1
+    assert "trainer.check_val_every_n_epoch" not in chosen
+    assert "trainer.accumulate_grad_batches" not in chosen
+
+
 def test_tiny_sets_fill_a_batch(make_profile: MakeProfile, cpu: Machine) -> None:
     chosen = values(make_profile(images=5), cpu, train=3, val=1)
     assert 3 * chosen["data.patches_per_image"] >= chosen["data.batch_size"]
