@@ -31,6 +31,15 @@ def test_fit_and_the_bare_loop_end_at_the_same_weights(run_bench: Any) -> None:
     assert record["settings"]["counted steps per turn"] == 3
 
 
+def test_fit_and_monai_do_the_same_steps_on_batches_of_the_same_shape(run_bench: Any) -> None:
+    record = run_bench(
+        "fit_monai",
+        *("--setting", "tiny", "--repeats", "1", "--steps", "3", "--epochs", "1"),
+        *("--patience", "0"),
+    )
+    _check_shape(record, rows=2, repeats=1)
+
+
 def test_the_service_and_the_raw_loop_give_the_same_labels(
     run_bench: Any, build_threshold_model: Any, tmp_path: Path
 ) -> None:
