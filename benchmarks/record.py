@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.machine import DISTURBED_SHARE, describe_machine, describe_versions
+from benchmarks.machine import DISTURBED_SHARE
+from training.bench.machine import describe_machine, describe_versions
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.machine import CPU_FAMILIES, describe_machine
 from benchmarks.record import Record, Row, make_record, write_record
+from training.bench.machine import CPU_FAMILIES, describe_machine
 
 
 @pytest.fixture
