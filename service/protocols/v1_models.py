@@ -12,6 +12,8 @@ from service.repository.repository import Entry, FailedModel, Repository, Served
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["models"])
+# Otherwise FastAPI documents a form of its own, which is never sent.
+OPTIONS_WRONG = problem_answer("options that do not fit")
 ModelName = Annotated[str, Path(description="a name from `GET /v1/models`", examples=["nuclei"])]
 
 
@@ -76,7 +78,7 @@ def list_models(running: RunningService) -> ModelIndex:
 @router.get(
     "/v1/models/{model}",
     summary="Show a model",
-    responses={404: problem_answer("no such model")},
+    responses={404: problem_answer("no such model"), 422: OPTIONS_WRONG},
 )
 def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -> ModelDetail:
     """Return a model's versions and the spec of the version that answers by default."""
@@ -91,7 +93,7 @@ def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -
 @router.get(
     "/v1/models/{model}/versions/{version:version}",
     summary="Show a version of a model",
-    responses={404: problem_answer("no such model or version")},
+    responses={404: problem_answer("no such model or version"), 422: OPTIONS_WRONG},
 )
 def show_version(
     model: ModelName,

@@ -16,6 +16,8 @@ router = APIRouter(tags=["health"])
 READY_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: error_answer("the model is there and failed its proof"),
     404: error_answer("no such model or version"),
+    # Otherwise FastAPI documents a form of its own, which is never sent.
+    422: error_answer("a version that is no version"),
 }
 
 
