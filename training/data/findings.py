@@ -76,10 +76,14 @@ class FindingGroup:
         shared = f": {first.detail}" if len(details) == 1 and first.detail else ""
         if count == 1:
             return [f"{short(first.where, root)}: {first.found}{shared}", f"  -> {first.remedy}"]
-        lines = [f"{count} files: {first.found}{shared}"]
         shown = self.findings[:named]
         rest = f"… and {count - named} more" if count > named else ""
-        if len(details) == 1:
+        lines = [f"{count} files: {first.found}{shared}"]
+        if len({finding.where for finding in self.findings}) == 1:
+            lines = [f"{short(first.where, root)}: {first.found}, {count} times"]
+            lines += [f"    {finding.detail}" for finding in shown]
+            lines += [f"    {rest}"] if rest else []
+        elif len(details) == 1:
             names = ", ".join(short(finding.where, root) for finding in shown)
             lines.append(f"    {names} {rest}".rstrip())
         else:

@@ -78,7 +78,7 @@ def _finding(
     by_file: dict[Path, Case],
 ) -> Iterator[str]:
     root, first = examined.surveyed.root, group.first
-    count = f" in {len(group.findings)} files" if len(group.findings) > 1 else ""
+    count = f", {len(group.findings)} times" if len(group.findings) > 1 else ""
     yield f'<article class="{first.severity}"><p><b>{escape(first.found)}</b>{count} '
     yield f'<span class="kind">{first.severity}, {first.kind}</span></p>'
     yield f"<p>→ {escape(first.remedy)}</p>"

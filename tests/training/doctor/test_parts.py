@@ -27,6 +27,17 @@ def test_a_torn_group(broken, write_split):
     assert "group 'p2' (train: phantom0006; val: phantom0007, phantom0008)" in finding.detail
 
 
+def test_many_torn_groups_are_told_of_one_file(broken, write_split):
+    rows = [f"{stem},p{index // 2}" for index, stem in enumerate(STEMS)]
+    (broken / "items.csv").write_text("\n".join(["stem,patient", *rows]))
+    (broken / "dataset.yaml").write_text("table: items.csv\ngroup_column: patient")
+    split = write_split(STEMS[::2], STEMS[1::4], STEMS[3::4])
+    (group,) = examine(broken, split_path=split, progress=False).groups
+    lines = group.lines(broken)
+    assert lines[0] == f"{split}: a group in more than one part: scores will be too good, 5 times"
+    assert lines[1] == "    group 'p0' (train: phantom0000; val: phantom0001)"
+
+
 def test_a_part_without_a_class(three_classes, write_split, read, save):
     stems = STEMS[:6]
     for stem in stems[:4]:
