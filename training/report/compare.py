@@ -120,11 +120,11 @@ def _score_files(records: Sequence[RunRecord]) -> tuple[list[Path], str]:
     """Return one file per run, of the same kind, so that like is held against like."""
     reported = [record.run.root / REPORTED for record in records]
     if all(map(_newer_than_best, reported, records)):
-        return reported, "best checkpoint of each run, as `report` scored it"
+        return reported, "best checkpoint of each run, as its report scored it"
     return (
         [record.run.validation for record in records],
         "last validation pass of each run, which need not be its best one; "
-        "run `report` on each to compare best checkpoints",
+        "make a report of each to compare best checkpoints",
     )
 
 
