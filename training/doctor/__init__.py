@@ -10,6 +10,7 @@ training/doctor/
     proposal.py           that meaning as dataset.yaml, with converted masks where needed
     duplicates.py         images: the same or nearly the same picture, and what their masks say
     parts.py              a split file: groups, classes and duplicates across its parts
+    summary.py            what the data are like, in lines
     record.py             all of it as JSON
     page.py, pictures.py  all of it as one HTML file
 """
