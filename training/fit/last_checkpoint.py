@@ -1,6 +1,7 @@
 """``last.ckpt``: when it is written, and how a training stops so that it can go on exactly."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -101,6 +102,24 @@ class KeepLast(Callback):
         if self._saving is not None:
             settle(checkpoint, self._saving)
 
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let what is known of best.ckpt name the folder in which the run lies now.
+
+        Lightning forgets the best score of a run that was moved.
+        """
+        now = str(self.path.parent.resolve())
+        for state in checkpoint.get("callbacks", {}).values():
+            was = state.get("dirpath") if isinstance(state, dict) else None
+            if was is None or Path(was).name != self.path.parent.name:
+                continue
+            for name, value in state.items():
+                if isinstance(value, str):
+                    state[name] = _moved(value, was, now)
+            best = state.get("best_k_models", {})
+            state["best_k_models"] = {_moved(path, was, now): s for path, s in best.items()}
+
     def _due(self, batch_idx: int, trainer: L.Trainer) -> bool:
         if self.stop.signal is not None or self._out_of_time():
             return True
@@ -125,6 +144,10 @@ class KeepLast(Callback):
             self._saving = None
         self._saved_s = time.monotonic()
         self._writing_s = self._saved_s - begun_s
+
+
+def _moved(path: str, was: str, now: str) -> str:
+    return now + path.removeprefix(was) if path.startswith(was) else path
 
 
 def _any_process(trainer: L.Trainer, wanted: bool) -> bool:

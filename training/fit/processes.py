@@ -18,7 +18,7 @@ def sum_over_processes(values: Tensor) -> Tensor:
     """Return ``values`` added up over all processes; gradients flow back to each one's part."""
     if process_count() == 1:
         return values
-    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(values)
     return total
 
 
