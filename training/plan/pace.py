@@ -69,6 +69,7 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
         dataset: its images, checked.
         deadline_s: of the training, on the clock of ``time.monotonic``.
     """
+    began_s = time.monotonic()
     L.seed_everything(config.seed, workers=True, verbose=False)
     quieten()
     data = SegmentationData(config.data, config.augment, dataset=dataset)
@@ -109,7 +110,9 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
         facts = [dataset.facts[stem] for stem in data.split.val]
         pixels = sum(fact.height_px * fact.width_px for fact in facts)
         validation_s = watch.validation_s / watch.validated_pixels * pixels
-    return Pace(step_s, validation_s, deadline_s - time.monotonic())
+    # The training begins in the same way once more.
+    beginning_s = watch.step_ends_s[0] - began_s
+    return Pace(step_s, validation_s, max(0.0, deadline_s - time.monotonic() - beginning_s))
 
 
 def _module(config: FitConfig, data: SegmentationData) -> SegmentationModule:

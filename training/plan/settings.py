@@ -172,7 +172,8 @@ def _with_defaults(
 def _shared_pace(deadline_s: float, measure: Callable[[], Pace]) -> Pace | None:
     """Measure once for all processes of a training; None where that cannot be."""
     told = os.environ.get(PACE_VARIABLE)
-    if told is not None:
+    # The first process told it; what an earlier training of this process told is over.
+    if told is not None and int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return Pace(**json.loads(told))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # torchrun starts all processes at once: each would measure something else.
