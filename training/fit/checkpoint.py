@@ -1,6 +1,8 @@
 """A checkpoint that describes itself: it can be exported without the run it came from."""
 
 import pickle
+import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -96,11 +98,19 @@ def read_whole(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointUnreadable(f"{path} is not there; give a checkpoint that `fit` wrote")
     try:
+        with zipfile.ZipFile(path) as archive:
+            # torch.load does not look at the checksums that torch.save writes.
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
         stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except (
+        *(RuntimeError, EOFError, pickle.UnpicklingError, OSError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise CheckpointUnreadable(
-            f"{path} does not load ({type(error).__name__}); it may be truncated: try last.ckpt or "
-            "best.ckpt beside it"
+            f"{path} does not load ({type(error).__name__}); it may be truncated or damaged: try "
+            "last.ckpt or best.ckpt beside it"
         ) from error
     return stored
 

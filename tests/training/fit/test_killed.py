@@ -18,7 +18,8 @@ import torch
 
 from training.fit.checkpoint import read_whole
 
-pytestmark = pytest.mark.slow
+# The first process imports torch anew, which takes a minute on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SETTINGS = (
     "--net.widths=[4,6]",
