@@ -166,7 +166,8 @@ def export(
                 max_dice_loss=max_dice_loss,
                 say=say,
             )
-            spec = spec.model_copy(update={"preferred_precision": preferred(variants)})
+            passed = {variant.model.precision for variant in variants}
+            spec = spec.model_copy(update={"preferred_precision": preferred(passed, spec)})
         proved = _write(path, traced, spec)
         Model.open(path, device="cpu", prove=True)
         write_card(path.with_name("card.md"), proved, split=split, proof=proof, variants=variants)

@@ -20,6 +20,7 @@ import pytest
 from contract.errors import RequestInvalid
 from contract.golden import check_golden
 from contract.model import Model
+from contract.spec import ModelSpec, NetDescription, Normalising, SegmentClass
 from contract.statistics import image_statistics
 from imaging.channels import to_chw_float32
 from imaging.label_png import read_mask
@@ -31,9 +32,11 @@ from training.graph.onnx_file import trace, with_spec
 from training.graph.variants import (
     CALIBRATION_IMAGES,
     CALIBRATION_SIDE,
+    INT8_LEAST_PARAMETERS,
     Full,
     calibration_feeds,
     make_variants,
+    preferred,
     read_precisions,
 )
 from training.score.cases import score_cases, spec_metrics
@@ -98,7 +101,32 @@ def test_one_version_holds_a_file_per_precision_and_nothing_else(version: Versio
 @slow
 def test_the_preference_stands_in_the_fp32_file_alone(version: Version) -> None:
     prefers = {p: version.model(p).spec.preferred_precision for p in NAMES}
-    assert prefers == {"fp32": {"cpu": "int8", "cuda": "fp16"}, "fp16": {}, "int8": {}}
+    # The net is too small to gain by int8.
+    assert version.model("fp32").spec.net.parameters < INT8_LEAST_PARAMETERS
+    assert prefers == {"fp32": {"cuda": "fp16"}, "fp16": {}, "int8": {}}
+
+
+def test_int8_is_preferred_on_a_cpu_from_a_size_on_and_only_if_it_passed() -> None:
+    def spec(parameters: int) -> ModelSpec:
+        return ModelSpec(
+            name="m",
+            classes=(
+                SegmentClass(name="a", colour=(0, 0, 0)),
+                SegmentClass(name="b", colour=(1, 1, 1)),
+            ),
+            channels=1,
+            normalising=Normalising(kind="image"),
+            whole_image_max_pixels=1,
+            net=NetDescription(architecture="unet", parameters=parameters),
+            code_version="0",
+        )
+
+    large, small = spec(INT8_LEAST_PARAMETERS), spec(INT8_LEAST_PARAMETERS - 1)
+    assert preferred({"fp16", "int8"}, large) == {"cpu": "int8", "cuda": "fp16"}
+    assert preferred({"fp16", "int8"}, small) == {"cuda": "fp16"}
+    assert preferred({"int8"}, large) == {"cpu": "int8"}
+    assert preferred({"fp16"}, large) == {"cuda": "fp16"}
+    assert preferred(set(), large) == {}
 
 
 @slow
@@ -238,6 +266,17 @@ def test_calibration_takes_the_middles_of_training_images_with_the_wholes_statis
     assert set(first) == {"image"}
 
 
+@pytest.fixture
+def preferring(version: Version, tmp_path: Path) -> Path:
+    """The version in a repository of its own, its fp32 file preferring int8 on a CPU."""
+    folder = tmp_path / "models" / "cells" / "1"
+    shutil.copytree(version.folder, folder)
+    spec = version.model("fp32").spec.model_copy(update={"preferred_precision": {"cpu": "int8"}})
+    whole = folder / NAMES["fp32"]
+    whole.write_bytes(with_spec(onnx.load(str(whole)), spec))
+    return tmp_path / "models"
+
+
 @contextmanager
 def served(models: Path, precision: str, log: Path) -> Iterator[httpx.Client]:
     """A real service on ``models``; yields a client of it."""
@@ -264,12 +303,12 @@ def served(models: Path, precision: str, log: Path) -> Iterator[httpx.Client]:
 @slow
 @pytest.mark.parametrize(("asked", "precision"), [("auto", "int8"), ("fp16", "fp16")])
 def test_the_service_serves_the_variant_and_says_so(
-    version: Version, tmp_path: Path, asked: str, precision: str
+    version: Version, preferring: Path, tmp_path: Path, asked: str, precision: str
 ) -> None:
     picture = version.dataset.cases[0].image
     variant = version.model(precision)
     image = to_chw_float32(load_image(version.dataset.cases[0], variant.spec.channels))
-    with served(version.folder.parent.parent, asked, tmp_path / "log") as client:
+    with served(preferring, asked, tmp_path / "log") as client:
         answer = client.post("/v1/models/cells/segment?format=png", content=picture.read_bytes())
         assert answer.status_code == 200, answer.text
         assert answer.headers["X-Longskip-Precision"] == precision
@@ -281,12 +320,10 @@ def test_the_service_serves_the_variant_and_says_so(
 
 @slow
 def test_a_preferred_variant_that_fails_its_golden_sample_is_not_served(
-    version: Version, tmp_path: Path
+    version: Version, preferring: Path, tmp_path: Path
 ) -> None:
     """As on a processor whose int8 arithmetic is another: here it is another picture's answer."""
-    folder = tmp_path / "models" / "cells" / "1"
-    folder.mkdir(parents=True)
-    shutil.copy(version.folder / NAMES["fp32"], folder)
+    folder = preferring / "cells" / "1"
     spec = version.model("int8").spec
     assert spec.golden is not None
     golden = spec.golden.model_copy(update={"seed": spec.golden.seed + 1})
@@ -296,7 +333,7 @@ def test_a_preferred_variant_that_fails_its_golden_sample_is_not_served(
     )
     picture = version.dataset.cases[0].image
     log = tmp_path / "log"
-    with served(tmp_path / "models", "auto", log) as client:
+    with served(preferring, "auto", log) as client:
         found = client.post("/v1/models/cells/segment?format=png", content=picture.read_bytes())
         assert found.status_code == 200, found.text
         assert found.headers["X-Longskip-Precision"] == "fp32"
