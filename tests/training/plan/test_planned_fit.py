@@ -50,10 +50,10 @@ def test_a_time_limit_plans_the_epochs_and_the_schedule_ends(
     monkeypatch.setenv(PACE_VARIABLE, "")
     monkeypatch.delenv(PACE_VARIABLE)  # what this training sets is taken back
     run, started_s = tmp_path / "run", time.monotonic()
-    command = ["fit", f"--data.root={phantoms}", f"--out={run}", *SMALL, "--max-minutes=0.5"]
+    command = ["fit", f"--data.root={phantoms}", f"--out={run}", *SMALL, "--max-minutes=2"]
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert time.monotonic() - started_s < 60 * 0.5 + 60  # imports and a busy machine
+    assert time.monotonic() - started_s < 60 * 2 + 60  # imports and a busy machine
     assert "stopped early" not in said
     text = (run / "config.yaml").read_text()
     assert re.search(r"# \d+ steps of [\d.]+ s \(measured\).*\n  max_epochs: ", text)
