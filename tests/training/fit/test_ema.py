@@ -43,7 +43,7 @@ def test_the_average_rises_to_its_decay() -> None:
         averaged.update_parameters(net)
         decay = 0.0 if step == 0 else min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * (step + 1)
-        assert averaged.module.weight.item() == pytest.approx(expected)
+        assert averaged.module.get_parameter("weight").item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.1])

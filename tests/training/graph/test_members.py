@@ -113,7 +113,7 @@ def test_the_training_images_of_all_members_are_known(tmp_path: Path) -> None:
     assert together is not None
     assert together.image_hashes == ("1", "2", "3")
     assert together.images == 3
-    assert together.height_min_median_max == (5, 12, 40)
+    assert together.height_min_median_max == pytest.approx((5, 12, 40))
     assert together.class_pixel_fraction == pytest.approx((0.75, 0.25))
 
 
