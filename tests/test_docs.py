@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from contract import __main__ as contract_command
 from service.command_line import parse_settings
 from service.engine.encode import ENCODINGS
 from service.metrics import Metrics
-from service.protocols.problems import KINDS, UNEXPECTED
+from service.protocols.problems import KINDS, UNEXPECTED, problem_for
 from service.settings import ENVIRONMENT_PREFIX, Settings
 from training.__main__ import COMMANDS
 
@@ -145,7 +146,8 @@ def test_the_guide_lists_every_problem_with_its_status() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `([\w-]+)` \|", _guide("serve"), re.MULTILINE)
     # Never sent: the first is the class above the others, and nobody is there to read the second.
     kinds = [k for k in (*KINDS.values(), UNEXPECTED) if k.slug not in ("image", "client-gone")]
-    assert sorted(rows) == sorted((str(kind.status), kind.slug) for kind in kinds)
+    routing = [problem_for(HTTPException(status)).kind for status in (404, 405)]
+    assert sorted(rows) == sorted((str(kind.status), kind.slug) for kind in kinds + routing)
 
 
 def test_the_readme_lists_every_format() -> None:
