@@ -121,7 +121,8 @@ class SegmentationModule(L.LightningModule):
             by_class = torch.tensor(rows, dtype=torch.float64).nanmean(dim=0)[foreground]
             for name, value in zip(self.class_names[foreground], by_class, strict=True):
                 if not value.isnan():
-                    self.log(f"val/{metric}/{name}", value.float(), sync_dist=True)
+                    # No slash: MLflow's file store cannot hold val/dice and val/dice/cell.
+                    self.log(f"val/{metric}.{name}", value.float(), sync_dist=True)
             mean = torch.nan_to_num(by_class.nanmean(), nan=NO_CASE_SCORE).float()
             self.log(f"val/{metric}", mean, prog_bar=metric == "dice", sync_dist=True)
 

@@ -30,7 +30,7 @@ def curves(histories: Mapping[str, History]) -> str:
             _colours(len(histories)), histories.items(), strict=True
         ):
             trained, checked = history.get("train/loss_epoch"), history.get("val/loss")
-            classes = history.named("val/dice/")
+            classes = history.dice_by_class
             if alone:
                 _line(loss, history, trained, colour, "training")
                 _line(loss, history, checked, ORANGE, "validation")

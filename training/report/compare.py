@@ -140,7 +140,7 @@ def _scores(path: Path, record: RunRecord) -> dict[str, dict[ScoreKey, float]]:
     found: dict[str, dict[ScoreKey, float]] = {}
     if not path.is_file():
         return found
-    logged = set(record.history.named("val/dice/"))
+    logged = set(record.history.dice_by_class)
     with path.open(newline="", encoding="utf-8") as file:
         for cells in csv.DictReader(file):
             if logged and cells["class"] not in logged:

@@ -56,6 +56,11 @@ class History:
             if name.startswith(prefix)
         }
 
+    @property
+    def dice_by_class(self) -> dict[str, Series]:
+        """Validation Dice by class; earlier versions wrote a slash before the class."""
+        return self.named("val/dice.") or self.named("val/dice/")
+
     def in_epochs(self, series: Series) -> list[float]:
         """Return where the values lie, in epochs; in steps before the first epoch ended."""
         per_epoch = self.steps_per_epoch or 1.0

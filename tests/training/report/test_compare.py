@@ -23,7 +23,7 @@ seed: 0
 out: runs/a
 """
 LOG = (
-    "epoch,step,train/loss_epoch,val/dice,val/dice/cell\n"
+    "epoch,step,train/loss_epoch,val/dice,val/dice.cell\n"
     "0,4,0.9,,\n0,4,,0.5,0.5\n1,9,0.7,,\n1,9,,0.6,0.6\n"
 )
 

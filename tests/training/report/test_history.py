@@ -7,7 +7,7 @@ import pytest
 
 from training.report.history import History, Series, read_history
 
-HEAD = "epoch,lr-AdamW/pg1,step,train/loss_epoch,train/loss_step,val/dice,val/dice/cell\n"
+HEAD = "epoch,lr-AdamW/pg1,step,train/loss_epoch,train/loss_step,val/dice,val/dice.cell\n"
 
 
 def test_series_hold_steps_and_values_in_the_order_of_the_log(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_series_hold_steps_and_values_in_the_order_of_the_log(tmp_path: Path) ->
     history = read_history(tmp_path)
     assert history.get("train/loss_epoch") == Series((5, 10), (0.8, 0.3))
     assert history.get("val/dice") == Series((5,), (0.5,))
-    assert history.named("val/dice/") == {"cell": Series((5,), (0.5,))}
+    assert history.named("val/dice.") == {"cell": Series((5,), (0.5,))}
     assert history.learning_rate == Series((1,), (0.1,))
     assert (history.epochs, history.steps_per_epoch) == (2, 5.0)
     assert history.in_epochs(history.get("train/loss_epoch")) == [1.0, 2.0]
@@ -57,3 +57,9 @@ def test_the_first_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
     history = read_history(tmp_path)
     assert history.first_not_finite == 10
     assert math.isnan(history.get("train/loss_step").values[1])
+
+
+@pytest.mark.parametrize("mark", [".", "/"])
+def test_dice_of_classes_is_found_in_runs_of_any_version(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "metrics.csv").write_text(f"epoch,step,val/dice,val/dice{mark}cell\n0,4,0.6,0.7\n")
+    assert read_history(tmp_path).dice_by_class == {"cell": Series((5,), (0.7,))}
