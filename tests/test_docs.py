@@ -29,7 +29,7 @@ NAMED = {str(path.relative_to(ROOT)): path for path in DOCUMENTS}
 ROOMS = ("imaging", "contract", "training", "service", "models", "benchmarks", "docker", "docs")
 # Of Docker, Triton and TensorBoard.
 FOREIGN_OPTIONS = {"--profile", "--build-arg", "--gpus", "--shm-size", "--format"}
-FOREIGN_OPTIONS |= {"--model-repository", "--logdir"}
+FOREIGN_OPTIONS |= {"--model-repository", "--logdir", "--node-rank"}
 SHARED = "LONGSKIP_SHARED"  # read by tests/conftest.py
 
 every_document = pytest.mark.parametrize("document", NAMED.values(), ids=NAMED)

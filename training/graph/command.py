@@ -141,9 +141,10 @@ def main(arguments: Sequence[str]) -> int:
         f"{exported.proof.max_probability_error:.1e} of the checkpoint's"
     )
     if exported.dice_file is not None:
+        on = f" on all but the {exported.tiled} that are tiled" if exported.tiled else ""
         print(
-            f"validation Dice {exported.dice_file:.4f} through the file, "
-            f"{exported.dice_checkpoint:.4f} through the checkpoint"
+            f"validation Dice {exported.dice_file:.4f} through the file; "
+            f"{exported.dice_checkpoint:.4f} through file and checkpoint alike{on}"
         )
     print(f"{exported.path} ({os.path.getsize(exported.path) / 1e6:.2f} MB)")
     for variant in exported.variants:

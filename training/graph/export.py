@@ -44,13 +44,18 @@ MAX_DICE_DIFFERENCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """Where the model lies and what its proof found."""
+    """Where the model lies and what its proof found.
+
+    ``dice_file`` is the mean over all validation images, ``dice_checkpoint`` over those that the
+    file takes whole, on which the two agree; ``tiled`` of them it takes in tiles, a checkpoint not.
+    """
 
     path: Path
     spec: ModelSpec
     proof: Proof
     dice_checkpoint: float | None
     dice_file: float | None
+    tiled: int = 0
     variants: tuple[Variant, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
@@ -139,6 +144,7 @@ def export(
         proof = prove_parity(graph, draft, intensity_range=_intensity_range(stored))
         spec = spec.model_copy(update={"golden": _golden(draft, stored)})
         own_dice = file_dice = None
+        tiled = 0
         if dataset is not None and split is not None:
             scored = {
                 part: _score(draft, dataset, stems, part)
@@ -147,6 +153,7 @@ def export(
             }
             if split.val:
                 own_dice, file_dice = _compare(graph, draft, scored["validation"], dataset)
+                tiled = sum(case.tiled for case in scored["validation"])
             elif split.test:  # K folds leave no image that validates all of them
                 _compare(graph, draft, scored["test"], dataset)
             metrics = [
@@ -187,6 +194,7 @@ def export(
         proof=proof,
         dice_checkpoint=own_dice,
         dice_file=file_dice,
+        tiled=tiled,
         variants=tuple(variants),
         refused=tuple(refused),
     )
