@@ -129,7 +129,9 @@ def test_an_upgrade_whose_body_is_lost_is_told(client: httpx.Client, image: byte
     headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": ""}
     answer = client.post("/v1/models/grey/segment", content=image, headers=headers)
     assert "HTTP/1.1" in _assert_problem(answer, 422, "invalid-request")
-    assert client.get("/v1/models", headers=headers).status_code == 200
+    # On a connection of its own: what is left of the lost body spoils the first one.
+    alone = httpx.get(client.base_url.join("/v1/models"), headers=headers, timeout=30)
+    assert alone.status_code == 200
 
 
 def test_accept_decides_where_format_does_not(client: httpx.Client, image: bytes) -> None:
