@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=None, help="folder (next free demo/<number>)")
     parser.add_argument("--count", type=int, default=60, help="phantom pictures (60)")
-    parser.add_argument("--epochs", type=int, default=25, help="epochs of each arm (25)")
+    parser.add_argument("--epochs", type=int, default=16, help="epochs of each arm (16)")
     return parser
 
 
