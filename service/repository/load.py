@@ -3,13 +3,13 @@
 import logging
 import time
 from pathlib import Path
-from typing import Literal
 
 from contract.errors import DeviceUnavailable, LongskipError, ModelNotFound
+from contract.metadata import read_metadata
 from contract.model import Model
 from contract.repository import MODEL_FILE, find_model, list_models, list_versions
 from contract.session import CPU_PROVIDER, Device, usable_cores, why_no_cuda
-from contract.spec import Precision
+from contract.spec import ModelSpec, Precision
 from service.repository.left_out import left_out
 from service.repository.repository import Entry, FailedModel, Repository, ServedModel
 from service.settings import Settings
@@ -60,17 +60,22 @@ def _open(path: Path, settings: Settings) -> Model:
     device, threads = settings.device, settings.threads
     if settings.precision != "auto":
         return Model.open(_variant(path, settings.precision), device=device, threads=threads)
-    model = Model.open(path, device=device, threads=threads)
-    kind: Literal["cpu", "cuda"] = "cpu" if model.provider == CPU_PROVIDER else "cuda"
-    preferred = model.spec.preferred_precision.get(kind, model.precision)
-    if preferred == model.precision:
-        return model
-    try:
-        return Model.open(_variant(path, preferred), device=device, threads=threads)
-    except LongskipError as error:
-        reason = _reason(error, path.parent)
-        _log.warning("the preferred %s variant is left out: %s", preferred, reason)
-        return model
+    # Read, not opened: only the file that answers costs a session, memory and a proof.
+    spec = ModelSpec.from_metadata(read_metadata(path), source=str(path))
+    on_cpu = device == "cpu" or (device == "auto" and why_no_cuda() is not None)
+    preferred = spec.preferred_precision.get("cpu" if on_cpu else "cuda", spec.precision)
+    if preferred != spec.precision:
+        try:
+            model = Model.open(_variant(path, preferred), device=device, threads=threads)
+        except LongskipError as error:
+            reason = _reason(error, path.parent)
+            _log.warning("the preferred %s variant is left out: %s", preferred, reason)
+        else:
+            if on_cpu or model.provider != CPU_PROVIDER:
+                return model
+            # CUDA is there, but onnxruntime cannot use it: what the GPU prefers is not meant.
+            return _open(path, settings.model_copy(update={"device": "cpu"}))
+    return Model.open(path, device=device, threads=threads)
 
 
 def _open_for_one_core(model: Model, settings: Settings) -> Model | None:

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from contract.answers import check_answers
 from contract.decision import tie_margin
 from contract.errors import LongskipError
-from contract.golden import OUTPUTS, golden_input
+from contract.golden import OUTPUTS
 from contract.model import Model
 from contract.spec import Precision
-from training.graph.prove import PROOF_BATCHES, PROOF_SIZES
+from training.graph.prove import PROOF_BATCHES, PROOF_SIZES, proof_batch
 from training.score.cases import ScoredCase, scored_classes
 
 MAX_DICE_LOSS = 0.005
@@ -21,11 +20,6 @@ CLEAR_MARGIN = 0.2
 # Of all clear pixels of the synthetic pictures. What is wrong at a size flips far more.
 # The shipped nets' int8 files flipped at most 0.18 % at one size and 0.02 % over all sizes.
 MAX_CLEAR_FLIPS: dict[Precision, float] = {"fp16": 0.001, "int8": 0.02}
-
-
-# Larger synthetic pictures are tiled from this: drawn at once, overlapping blobs make one white
-# surface of them, on which no label is in doubt.
-DRAWN_SIDE = 64
 # At 1 x 1 one flipped label is a large share; it tells nothing.
 FEW_PIXELS = 16
 
@@ -60,9 +54,7 @@ def check_sizes(
     for size in tqdm(sizes, desc=f"proving {variant.precision}", unit="size", disable=None):
         flips_here = pixels_here = 0
         for batch in PROOF_BATCHES:
-            image = np.stack(
-                [_picture(i, spec.channels, size, intensity_range) for i in range(batch)]
-            )
+            image = proof_batch(range(batch), spec.channels, size, intensity_range)
             expected = full.run(image, outputs=OUTPUTS)
             found = variant.run(image)["labels"]
             margin = tie_margin(expected["probabilities"], spec.task, spec.thresholds_prob)
@@ -106,15 +98,6 @@ def check_dice(precision: Precision, loss: float, *, max_dice_loss: float) -> No
         f"{precision} loses {loss:.4f} validation Dice against fp32, allowed are "
         f"{max_dice_loss:g}. Do without it, or allow more by --max-dice-loss"
     )
-
-
-def _picture(
-    seed: int, channels: int, size: tuple[int, int], intensity_range: tuple[float, float]
-) -> NDArray[np.float32]:
-    drawn = golden_input(seed, (channels, DRAWN_SIDE, DRAWN_SIDE), intensity_range)
-    down, across = (-(-side // DRAWN_SIDE) for side in size)
-    tiled: NDArray[np.float32] = np.tile(drawn, (1, down, across))[:, : size[0], : size[1]]
-    return tiled
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -44,6 +44,20 @@ def test_precision_picks_the_variant(with_variant: Path, asked: str, served: str
     assert load_repository(settings).find("m").model.precision == served
 
 
+def test_only_the_file_that_answers_is_opened(with_variant: Path) -> None:
+    """The fp32 file holds an operator that there is not, so opening it would fail."""
+    path = with_variant / "m" / "1" / "model.onnx"
+    model = onnx.load(path)
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, path)
+    for asked, served in (("auto", "int8"), ("int8", "int8")):
+        settings = Settings(models=with_variant, device="cpu", precision=asked, threads=1)
+        assert load_repository(settings).find("m").model.precision == served
+    settings = Settings(models=with_variant, device="cpu", precision="fp32", threads=1)
+    with pytest.raises(ModelNotReady, match="NoSuchOperator"):
+        load_repository(settings).find("m")
+
+
 def test_a_preferred_variant_that_is_missing_or_broken_leaves_the_model_itself(
     with_variant: Path,
 ) -> None:
