@@ -18,7 +18,8 @@ class DataConfig:
         val_fraction: fraction of the images that validates (without ``folds``).
         test_fraction: fraction of the images that is held out altogether.
         folds: number of folds of cross-validation; null: one split by fractions.
-        fold: which fold validates, from 0.
+        fold: which fold validates, from 0; ``all``: `fit` trains one after the other, each in a
+            run of its own.
         seed: of the split, of the order and of every augmentation.
         patch: training crops, (H, W) in pixels; null: chosen from the images' sizes.
         working_size: whole images are resized to this (H, W) instead of being cropped.
@@ -38,7 +39,7 @@ class DataConfig:
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     folds: int | None = None
-    fold: int = 0
+    fold: int | Literal["all"] = 0
     seed: int = 0
     patch: tuple[int, int] | None = None
     working_size: tuple[int, int] | None = None
@@ -76,7 +77,10 @@ class DataConfig:
                 raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"seed must be >= 0, got {self.seed}")
-        if self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
+        if self.fold == "all":
+            if self.folds is None or self.folds < 2:
+                raise ValueError(f"fold all needs folds >= 2, e.g. folds 5; got folds {self.folds}")
+        elif self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
             raise ValueError(
                 f"folds must be >= 2 and fold in 0..folds-1, got folds {self.folds}, "
                 f"fold {self.fold}"

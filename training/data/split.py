@@ -55,7 +55,10 @@ def make_split(dataset: FolderDataset, config: DataConfig) -> Split:
 
     Raises:
         DataError: fewer groups or images than parts, or ``group`` without a group column.
+        ValueError: fold ``all``, which is as many splits as there are folds.
     """
+    if config.fold == "all":
+        raise ValueError("fold all is no split of its own: make one for each fold")
     kind = _kind(dataset, config)
     if kind == "group":
         units = _groups(dataset, config.seed)
@@ -65,7 +68,7 @@ def make_split(dataset: FolderDataset, config: DataConfig) -> Split:
             order = np.random.default_rng(config.seed).permutation(len(stems))
             stems = [stems[index] for index in order]
         units = [(stem,) for stem in stems]
-    train, val, test = _parts(units, config, kind)
+    train, val, test = _parts(units, config, config.fold, kind)
     return Split(
         train=_flat(train),
         val=_flat(val),
@@ -147,7 +150,7 @@ def _groups(dataset: FolderDataset, seed: int) -> list[Unit]:
 
 
 def _parts(
-    units: Sequence[Unit], config: DataConfig, kind: SplitKind
+    units: Sequence[Unit], config: DataConfig, fold: int, kind: SplitKind
 ) -> tuple[list[Unit], list[Unit], list[Unit]]:
     total = sum(len(unit) for unit in units)
     test_size = _share(total, config.test_fraction)
@@ -168,8 +171,8 @@ def _parts(
     # Nearly equal folds; the first ones take the remainder.
     folds = [rest // config.folds + (i < rest % config.folds) for i in range(config.folds)]
     *chunks, test = _fill(units, [*folds, test_size], kind)
-    train = [unit for i, chunk in enumerate(chunks) if i != config.fold for unit in chunk]
-    return train, chunks[config.fold], test
+    train = [unit for i, chunk in enumerate(chunks) if i != fold for unit in chunk]
+    return train, chunks[fold], test
 
 
 def _share(total: int, fraction: float) -> int:

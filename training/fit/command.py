@@ -1,10 +1,13 @@
 """``python -m training fit``: settings from a YAML file and the command line."""
 
 import math
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -13,8 +16,12 @@ from training.data.folder import FolderDataset
 from training.fit.config import FitConfig
 from training.fit.options import GROUPS, build_parser
 from training.plan.rules import Choice, Pace
-from training.plan.settings import Planned, planned_settings
+from training.plan.settings import Planned, data_config, planned_settings
 from training.plan.written import with_reasons
+
+if TYPE_CHECKING:
+    from training.fit.folds import FoldsDirectory
+    from training.fit.run_directory import RunDirectory
 
 __all__ = ["GROUPS", "build_parser", "main"]
 
@@ -26,23 +33,45 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     started_s = time.monotonic()
     # torch and Lightning take seconds to import; --help does without.
-    from training.fit.fit import fit, rank
+    from training.fit.fit import rank
+    from training.fit.folds import read_folds
     from training.fit.stop import requeued_run
-    from training.plan.keep_time import KeepToTime
 
     parser = build_parser()
     settings = parser.parse_args(list(arguments))
     minutes = settings.max_minutes
     deadline_s = None if minutes is None else started_s + 60 * minutes
-    planned = Planned(settings)
-    if settings.resume is not None:
+    if settings.resume is None and (requeued := requeued_run(settings.out)) is not None:
+        settings.resume, arguments = requeued, []
+    earlier = None if settings.resume is None else read_folds(settings.resume)
+    if earlier is not None:
+        _refuse_options(arguments)
+        trained = _fit_folds(parser, earlier, Planned(settings), deadline_s)
+    elif settings.resume is not None:
         settings = _settings_of_run(parser, settings, arguments)
-    elif (requeued := requeued_run(settings.out)) is not None:
-        settings.resume = requeued
-        settings = _settings_of_run(parser, settings, [])
+        trained = _fit(parser, Planned(settings), deadline_s).root
+    elif settings.data.fold == "all":
+        folds, planned = _begin_folds(parser, arguments, settings, deadline_s)
+        trained = _fit_folds(parser, folds, planned, deadline_s)
     else:
         planned = _planned(parser, arguments, settings, deadline_s)
-        settings = planned.settings
+        trained = _fit(parser, planned, deadline_s).root
+    if rank() == 0:
+        print(f"done. Next: python -m training export {trained} --name my-model")
+    return 0
+
+
+def _fit(
+    parser: ArgumentParser,
+    planned: Planned,
+    deadline_s: float | None,
+    config_text: str | None = None,
+) -> "RunDirectory":
+    """Train one run of ``planned``; its config is ``config_text`` or says what was planned."""
+    from training.fit.fit import fit
+    from training.plan.keep_time import KeepToTime
+
+    settings = planned.settings
     config = _config(parser, settings)
     if deadline_s is not None and planned.dataset is not None:
         # Checking and measuring took their part of the time.
@@ -53,14 +82,83 @@ def main(arguments: Sequence[str]) -> int:
         own = own if isinstance(own, list) else [own]
         trainer = {**config.trainer, "callbacks": [*own, KeepToTime(end_s)]}
         config = replace(config, trainer=trainer)
-    run = fit(
+    text = config_text or settings_text(parser, settings, planned.choices)
+    return fit(
         config,
-        save_config=lambda path: write_settings(parser, settings, planned.choices, path),
+        save_config=lambda path: _write(path, text),
         dataset=planned.dataset,
     )
-    if rank() == 0:
-        print(f"done. Next: python -m training export {run.root} --name my-model")
-    return 0
+
+
+def _begin_folds(
+    parser: ArgumentParser,
+    arguments: Sequence[str],
+    settings: Namespace,
+    deadline_s: float | None,
+) -> "tuple[FoldsDirectory, Planned]":
+    """Plan once for all folds, on the first one's images and its share of the time."""
+    from training.fit.fit import run_name
+    from training.fit.folds import FoldsDirectory
+    from training.fit.run_directory import vacant_folder
+
+    data = data_config(settings, {})
+    _refuse_processes(settings)
+    share_s = None if deadline_s is None else _share(deadline_s, data.folds or 1)
+    first = [*arguments, "--data.fold=0", "--trainer.devices=1"]
+    planned = _planned(parser, first, parser.parse_args(first), share_s)
+    settings = planned.settings
+    config = _config(parser, settings)
+    root = vacant_folder(config.out, name=run_name(config))
+    settings.data.fold, settings.out = "all", root
+    folds = FoldsDirectory(root, data.folds or 1)
+    folds.write_config(settings_text(parser, settings, planned.choices))
+    return folds, planned
+
+
+def _fit_folds(
+    parser: ArgumentParser,
+    folds: "FoldsDirectory",
+    planned: Planned,
+    deadline_s: float | None,
+) -> Path:
+    """Train what is not trained yet, and return the folder of all."""
+    for fold in range(folds.folds):
+        print(f"fold {fold} of {folds.folds}, numbered from 0", flush=True)
+        own_deadline_s = None
+        if deadline_s is not None:
+            own_deadline_s = _share(deadline_s, folds.folds - fold)
+        minutes = None if own_deadline_s is None else (own_deadline_s - time.monotonic()) / 60
+        text = folds.settings_of(fold, max_minutes=minutes)
+        settings: Namespace = parser.parse_string(text)
+        started = folds.begin(fold)
+        if started is not None:
+            settings.resume, settings.out, settings.init_from = started.root, None, None
+        try:
+            _fit(
+                parser,
+                replace(planned, settings=settings),
+                own_deadline_s,
+                text,
+            )
+        except BaseException:
+            print(f"the other folds too: --resume {folds.root}", file=sys.stderr, flush=True)
+            raise
+    return folds.root
+
+
+def _share(deadline_s: float, parts: int) -> float:
+    """Return the end of the first of ``parts`` equal parts of the time until ``deadline_s``."""
+    now_s = time.monotonic()
+    return now_s + max(deadline_s - now_s, 0.6) / parts
+
+
+def _refuse_processes(settings: Namespace) -> None:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 or settings.trainer.num_nodes > 1
+    if several or settings.trainer.devices not in ("auto", 1, "1"):
+        raise RequestInvalid(
+            "--data.fold all trains one fold after the other in one process on one device; on "
+            "several start each fold by itself with --data.fold 0, 1, … and export the runs"
+        )
 
 
 def _planned(
@@ -86,26 +184,20 @@ def _planned(
     return planned
 
 
-def write_settings(
-    parser: ArgumentParser, settings: Namespace, choices: Sequence[Choice], path: Path
-) -> None:
-    """Write the resolved settings as YAML, planned ones with their reasons."""
-    path.write_text(
-        with_reasons(parser.dump(settings, skip_unset=False), choices), encoding="utf-8"
-    )
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def settings_text(parser: ArgumentParser, settings: Namespace, choices: Sequence[Choice]) -> str:
+    """Return the resolved settings as YAML, planned ones with their reasons."""
+    return with_reasons(parser.dump(settings, skip_unset=False), choices)
 
 
 def _settings_of_run(
     parser: ArgumentParser, given: Namespace, arguments: Sequence[str]
 ) -> Namespace:
     """Return the earlier run's own settings; only the time limit may be another."""
-    options = {text.split("=")[0] for text in arguments if text.startswith("--")}
-    others = sorted(options - {"--resume", "--max-minutes"})
-    if others:
-        raise RequestInvalid(
-            f"--resume goes on with the run's own settings, so {', '.join(others)} cannot be "
-            "given; start a new run with --init-from to change settings"
-        )
+    _refuse_options(arguments)
     from training.fit.run_directory import RunDirectory
 
     run = RunDirectory(Path(given.resume))
@@ -114,6 +206,17 @@ def _settings_of_run(
     settings.resume, settings.out, settings.init_from = run.root, None, None
     settings.max_minutes = given.max_minutes
     return settings
+
+
+def _refuse_options(arguments: Sequence[str]) -> None:
+    """Raise RequestInvalid where more than a time limit is given beside ``--resume``."""
+    options = {text.split("=")[0] for text in arguments if text.startswith("--")}
+    others = sorted(options - {"--resume", "--max-minutes"})
+    if others:
+        raise RequestInvalid(
+            f"--resume goes on with the run's own settings, so {', '.join(others)} cannot be "
+            "given; start a new run with --init-from to change settings"
+        )
 
 
 def _config(parser: ArgumentParser, settings: Namespace) -> FitConfig:

@@ -338,14 +338,19 @@ def _open_run(config: FitConfig) -> RunDirectory:
     if config.resume is not None:
         run = RunDirectory(config.resume)
         return run
-    skips = config.net.long_skips
-    label = skips if isinstance(skips, str) else "-".join(skips)
-    name = f"{Path(config.data.root).resolve().name}-{label.replace(',', '-')}"
+    name = run_name(config)
     if rank() > 0:
         # Another process of the same training, which writes nothing; Lightning sends it the
         # first one's checkpoint folder.
         return RunDirectory(config.out or Path("runs") / name)
     return create_run_directory(config.out, name=name)
+
+
+def run_name(config: FitConfig) -> str:
+    """Return what a run is called where nobody says: data set and skips."""
+    skips = config.net.long_skips
+    label = skips if isinstance(skips, str) else "-".join(skips)
+    return f"{Path(config.data.root).resolve().name}-{label.replace(',', '-')}"
 
 
 def rank() -> int:

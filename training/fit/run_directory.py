@@ -97,6 +97,18 @@ def create_run_directory(out: Path | None, *, name: str) -> RunDirectory:
     Raises:
         RunDirectoryError: ``out`` exists and is not empty, so that nothing is overwritten.
     """
+    run = RunDirectory(vacant_folder(out, name=name))
+    for folder in (run.logs, run.checkpoints):
+        folder.mkdir(exist_ok=True)
+    return run
+
+
+def vacant_folder(out: Path | None, *, name: str) -> Path:
+    """Make the empty folder ``out``, or the next free ``runs/<name>-<number>``.
+
+    Raises:
+        RunDirectoryError: ``out`` exists and is not empty, so that nothing is overwritten.
+    """
     if out is None:
         number = 1
         while (Path("runs") / f"{name}-{number}").exists():
@@ -107,15 +119,13 @@ def create_run_directory(out: Path | None, *, name: str) -> RunDirectory:
             f"{out} exists and is not empty; choose another --out, or go on with it by "
             f"--resume {out}"
         )
-    run = RunDirectory(out)
     try:
-        for folder in (run.root, run.logs, run.checkpoints):
-            folder.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunDirectoryError(
             f"{out} cannot be made ({error.strerror}); choose another --out"
         ) from error
-    return run
+    return out
 
 
 def write_environment(run: RunDirectory, *, seed: int, extra: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from types import FrameType
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+from training.fit.folds import read_folds
 from training.fit.run_directory import RunDirectory, RunDirectoryError
 
 
@@ -59,6 +60,8 @@ def requeued_run(out: Path | None) -> Path | None:
     """
     if out is None or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
         return None
+    if read_folds(out) is not None:
+        return out
     try:
         RunDirectory(out).checkpoint("last")
     except RunDirectoryError:

@@ -37,8 +37,8 @@ def build_parser() -> ArgumentParser:
         "run",
         type=Path,
         nargs="+",
-        help="run directory that fit wrote; several (folds, seeds) become one file that answers "
-        "the mean of their probabilities",
+        help="run directory that fit wrote; several (folds, seeds), or the folder of --data.fold "
+        "all, become one file that answers the mean of their probabilities",
     )
     parser.add_argument("--name", type=str, required=True, help="name of the model")
     parser.add_argument("--to", type=Path, default=Path("models"), help="model repository")
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = build_parser().parse_args(list(arguments))
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.calibrate.tune import read_tune, tune
-    from training.fit.run_directory import RunDirectory
+    from training.fit.folds import runs_of
     from training.graph.export import Assembly, export
     from training.graph.limits import whole_image_limit
     from training.graph.members import allowed_mirrors, common_split, load_members
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     precisions, tunables = read_precisions(settings.precision), read_tune(settings.tune)
     if tunables and settings.no_scores:
         raise RequestInvalid("--tune needs the validation images; leave --no-scores or --tune out")
-    runs = [RunDirectory(path) for path in settings.run]
+    runs = runs_of(settings.run)
     run = runs[0]
     members = load_members([one.checkpoint(settings.checkpoint) for one in runs])
     configs = [yaml.safe_load(one.config.read_text()) for one in runs]
