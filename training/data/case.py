@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.data.look import Look
+
 
 @dataclass(frozen=True)
 class Case:
@@ -28,6 +30,7 @@ class CaseFacts:
     """What was seen of a case when it was checked.
 
     ``class_pixels``: pixels of each class in the mask; for multilabel a pixel may count twice.
+    ``look``: what kind of image it is.
     """
 
     height_px: int
@@ -35,3 +38,4 @@ class CaseFacts:
     channels: int
     class_pixels: tuple[int, ...]
     ignored_pixels: int
+    look: Look

@@ -27,6 +27,11 @@ class DataConfig:
         patches_per_image: crops of each image in one epoch.
         foreground_fraction: share of crops centred on a pixel that is not background, its class
             drawn evenly from those that the image has.
+        rare_share: images that hold a class, or are of a kind, that less than this share of the
+            images holds or is of, are drawn more often: the square root of rare_share over that
+            share times; 0: all images are drawn equally often.
+        area_power: an image is drawn in proportion to its pixels, in patches, to this power; 0:
+            large and small images equally often, 1: every pixel equally often.
         workers: processes that load training samples; 0: in the training process.
         cache_mb: memory for decoded images and masks of all training workers together;
             validation and test take up to a quarter of it each on top.
@@ -46,6 +51,8 @@ class DataConfig:
     batch_size: int = 8
     patches_per_image: int = 1
     foreground_fraction: float = 0.33
+    rare_share: float = 0.0
+    area_power: float = 0.0
     workers: int = 2
     cache_mb: int = 1024
 
@@ -59,7 +66,8 @@ class DataConfig:
             size = getattr(self, name)
             if size is not None and (len(size) != 2 or min(size) < 1):
                 raise ValueError(f"{name} must be (H, W) in pixels, each >= 1, got {size}")
-        for name in ("val_fraction", "test_fraction", "foreground_fraction"):
+        fractions = ("val_fraction", "test_fraction", "foreground_fraction", "rare_share")
+        for name in (*fractions, "area_power"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if self.val_fraction + self.test_fraction >= 1:

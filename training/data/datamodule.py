@@ -19,6 +19,7 @@ from imaging.channels import to_chw_float32
 from training.data.augment import AugmentConfig, build_augment
 from training.data.cache import CaseCache
 from training.data.config import DataConfig
+from training.data.draws import Draws, repeat_factors
 from training.data.folder import FolderDataset, load_image, open_folder
 from training.data.loader import TimedLoader
 from training.data.order import EpochOrder
@@ -123,7 +124,23 @@ class SegmentationData(lightning.LightningDataModule):
             seed=config.seed,
             patches_per_image=config.patches_per_image,
             foreground_fraction=0.0 if whole else config.foreground_fraction,
+            draws=self._draws(),
         )
+
+    def _draws(self) -> Draws | None:
+        """Return how often images are drawn; None: equally often."""
+        config = self.config
+        if config.rare_share == 0 and config.area_power == 0:
+            return None
+        factors = repeat_factors(
+            [self.dataset.facts[stem] for stem in self.split.train],
+            rare_share=config.rare_share,
+            area_power=config.area_power,
+            patch_hw=self.patch,
+            background=self.dataset.spec.task == "multiclass",
+        )
+        samples = len(factors) * config.patches_per_image
+        return Draws(factors, samples=samples, seed=config.seed)
 
     def train_dataloader(self) -> TimedLoader:
         """Return batches of altered patches; the last, smaller batch is left out.

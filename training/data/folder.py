@@ -113,4 +113,5 @@ def _facts(seen: Seen, spec: DatasetSpec) -> CaseFacts:
                 pixels[index] += count
             elif index == 1:
                 pixels[plane] += count
-    return CaseFacts(height, width, seen.channels, tuple(pixels), ignored)
+    look = () if seen.glance is None else seen.glance.look
+    return CaseFacts(height, width, seen.channels, tuple(pixels), ignored, look)

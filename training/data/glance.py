@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.decode import DecodedImage
+from training.data.look import Look, look_of
 
 THUMB_SIDE_PX = 32
 FULL_ALPHA = {"uint8": 255, "uint16": 65535, "float32": 1}
@@ -27,6 +28,7 @@ class Glance:
             ``varying``.
         digest: equal where the pictures are, whether grey, RGB of three equal channels, or with
             a constant alpha.
+        look: what kind of image it is.
         thumb_hw: float32 ``[32, 32]``, mean over channels, area averages.
     """
 
@@ -37,6 +39,7 @@ class Glance:
     high: float
     alpha: str
     digest: str
+    look: Look
     thumb_hw: NDArray[np.float32]
 
 
@@ -58,6 +61,7 @@ def glance_at(image: DecodedImage) -> Glance:
         high=float(content.max()),
         alpha=alpha,
         digest=_digest(content),
+        look=look_of(content),
         thumb_hw=grey_of(content, (THUMB_SIDE_PX, THUMB_SIDE_PX)),
     )
 

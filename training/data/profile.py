@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from training.data.case import Case
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
+from training.data.look import alike_shares
 
 # Beyond this many images, an evenly spread choice of them is looked at pixel by pixel.
 MOST_PROFILED = 100
@@ -24,6 +25,8 @@ ATLAS_SIDE = 32
 SAMPLED_PIXELS = 10_000
 # Objects of fewer pixels are taken for labelling noise where larger ones are there.
 LEAST_OBJECT_PX = 4
+# An image is odd where less than this share of the images is of its kind.
+ODD = 0.1
 
 Range = tuple[float, float, float]
 
@@ -67,6 +70,10 @@ class DataProfile:
         height_px: least, median, greatest.
         width_px: least, median, greatest.
         pixels: of all images together.
+        area_px: of an image; least, median, greatest.
+        odd_fraction: share of the images that look unlike most: less than a tenth of all images
+            is of their kind.
+        oddest_share: share of the images that is of the rarest kind.
         decoded_bytes: memory of all images and masks, decoded.
         intensity_p01_p50_p99: raw percentiles per channel, each image with the same weight.
         lowest: least raw intensity.
@@ -95,6 +102,9 @@ class DataProfile:
     height_px: Range
     width_px: Range
     pixels: int
+    area_px: Range
+    odd_fraction: float
+    oddest_share: float
     decoded_bytes: int
     intensity_p01_p50_p99: tuple[Range, ...]
     lowest: float
@@ -145,6 +155,7 @@ def profile(dataset: FolderDataset, stems: Sequence[str]) -> DataProfile:
         glances = list(pool.map(lambda case: _glance(dataset, case), chosen))
     facts = [dataset.facts[case.stem] for case in cases]
     pixels = sum(fact.height_px * fact.width_px for fact in facts)
+    alike = alike_shares([fact.look for fact in facts])
     multilabel = dataset.spec.task == "multilabel"
     planes = len(dataset.classes) if multilabel else 1
     ignored = sum(fact.ignored_pixels for fact in facts) // planes
@@ -176,6 +187,9 @@ def profile(dataset: FolderDataset, stems: Sequence[str]) -> DataProfile:
         height_px=_range([fact.height_px for fact in facts]),
         width_px=_range([fact.width_px for fact in facts]),
         pixels=pixels,
+        area_px=_range([fact.height_px * fact.width_px for fact in facts]),
+        odd_fraction=float((alike < ODD).mean()),
+        oddest_share=float(alike.min()),
         decoded_bytes=int(pixels * bytes_per_pixel),
         intensity_p01_p50_p99=tuple((float(a), float(b), float(c)) for a, b, c in percentiles.T),
         lowest=min(glance.lowest for glance in glances),

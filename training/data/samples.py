@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from imaging.channels import to_chw_float32
 from training.data.augment import Augment
 from training.data.cache import CaseCache, LoadedCase
+from training.data.draws import Draws
 
 
 class SampleKey(NamedTuple):
@@ -55,12 +56,14 @@ class PatchSamples(Dataset[Sample]):
         seed: int,
         patches_per_image: int = 1,
         foreground_fraction: float = 0.0,
+        draws: Draws | None = None,
     ) -> None:
         self.cache = cache
         self.augment = augment
         self.seed = seed
         self.patches_per_image = patches_per_image
         self.foreground_fraction = foreground_fraction
+        self.draws = draws
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -77,7 +80,10 @@ class PatchSamples(Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         rng = np.random.default_rng((self.seed, epoch, index))
-        case = self.cache[index // self.patches_per_image]
+        if self.draws is None:
+            case = self.cache[index // self.patches_per_image]
+        else:
+            case = self.cache[self.draws.image_of(epoch, index)]
         wants_foreground = rng.random() < self.foreground_fraction
         around_yx = _foreground_pixel(case, rng) if wants_foreground else None
         patch = self.augment(case.image_hwc, case.mask, case.overview, rng, around_yx=around_yx)

@@ -34,6 +34,12 @@ SYMMETRIC = 0.9
 NEIGHBOURS_ALIKE = 0.1
 # Thickness that a structure must keep in pixels when images are resized.
 LEAST_WIDTH_PX = 4.0
+# Share of the images below which a class or a kind of image is rare.
+RARE_SHARE = 0.25
+# Share of odd images from which on they are a kind, not a single bad image.
+LEAST_ODD = 0.02
+# Pixels of the largest image over those of the median one, from which on size counts.
+LARGER_TIMES = 4.0
 # Pixels of one step on a CPU: 16 patches of 192 x 192, which reached Dice 0.919 on nuclei.
 STEP_PIXELS_CPU = 16 * 192 * 192
 BATCH_CPU, BATCH_GPU = 16, 32
@@ -344,6 +350,35 @@ def foreground_fraction(known: Known) -> Chosen:
     return 0.33, f"the rarest class has {100 * known.rarest:.2g} % of the pixels, which is enough"
 
 
+def rare_share(known: Known) -> Chosen:
+    """Draw images of a rare class or kind more often (LVIS, Gupta 2019), where there are such."""
+    profile = known.profile
+    rare = [c for c in known.seen if c.images < RARE_SHARE * profile.images]
+    said = [f"{c.name} is in {c.images} of {profile.images} images" for c in rare[:3]]
+    if profile.odd_fraction >= LEAST_ODD:
+        said.append(
+            f"{100 * profile.odd_fraction:.2g} % of the images look unlike most (the rarest kind "
+            f"is {100 * profile.oddest_share:.2g} %)"
+        )
+    if not said:
+        return 0.0, "no class is in few images, and the images look alike"
+    return RARE_SHARE, f"{'; '.join(said)}: drawn more often, sqrt({RARE_SHARE} / share) times"
+
+
+def area_power(known: Known) -> Chosen:
+    """Draw large images more often where sizes differ, or most of what they show is never seen."""
+    if known.chosen.get("data.working_size") is not None:
+        return None
+    _, median, greatest = known.profile.area_px
+    times = greatest / max(median, known.sample_pixels)
+    if times < LARGER_TIMES:
+        return 0.0, "the largest image has about as many patches as the median one"
+    return 0.5, (
+        f"the largest image has {times:.0f} times the pixels of the median one: drawn more often, "
+        "by the root of its pixels"
+    )
+
+
 def workers(known: Known) -> Chosen:
     """Leave a core to the net."""
     count = min(12 if known.gpu else 4, known.machine.cores - 1)
@@ -581,6 +616,8 @@ RULES: dict[str, Rule] = {
     "data.batch_size": batch_size,
     "trainer.accumulate_grad_batches": accumulate,
     "data.foreground_fraction": foreground_fraction,
+    "data.rare_share": rare_share,
+    "data.area_power": area_power,
     "data.workers": workers,
     "data.cache_mb": cache_mb,
     "data.patches_per_image": patches_per_image,

@@ -7,6 +7,7 @@ from contract.statistics import image_statistics
 from imaging.channels import to_chw_float32
 from training.data.augment import AugmentConfig, build_augment
 from training.data.cache import CaseCache, load_case
+from training.data.draws import Draws
 from training.data.folder import load_image, load_mask, open_folder
 from training.data.samples import PatchSamples, SampleKey, WholeImages
 
@@ -44,6 +45,16 @@ def test_a_key_names_its_sample_for_good(phantom_set):
     for index in range(len(two)):  # another order, nothing kept, the epoch set instead of sent
         assert_same(two[len(two) - 1 - index], one[SampleKey(7, len(two) - 1 - index)])
     assert not torch.equal(one[0]["image"], one[SampleKey(1, 0)]["image"])
+
+
+def test_draws_decide_whose_patch_a_key_names(phantom_set):
+    draws = Draws(np.array([9.0] + [1.0] * 11), samples=12, seed=3)
+    samples = samples_of(phantom_set, kind="none", draws=draws)
+    for epoch in (0, 5):
+        for index in range(12):
+            case = phantom_set.cases[draws.image_of(epoch, index)]
+            own = image_statistics(to_chw_float32(load_image(case, 1)))
+            np.testing.assert_array_equal(samples[SampleKey(epoch, index)]["statistics"], own)
 
 
 def test_patches_of_one_image_differ(phantom_set):

@@ -26,6 +26,7 @@ SETTINGS = (
     "--net.dropout=0.3",  # draws from torch's own generator at each step
     "--data.patch=[32,32]",
     "--data.batch_size=2",
+    "--data.rare_share=1.0",  # images are drawn unevenly
     "--data.patches_per_image=1",
     "--optimiser.ema_decay=0.9",
     "--trainer.max_epochs=4",

@@ -43,6 +43,11 @@ def values(
     return {**own, **{choice.option: choice.value for choice in choices}}
 
 
+def reason(profile: DataProfile, machine: Machine, option: str) -> str:
+    choices = plan(profile, machine, train_images=70, val_images=15, given={})
+    return next(choice.reason for choice in choices if choice.option == option)
+
+
 def steps_of(chosen: dict[str, Any], train: int) -> int:
     batches = train * chosen["data.patches_per_image"] // chosen["data.batch_size"]
     limit = chosen.get("trainer.limit_train_batches")
@@ -188,6 +193,35 @@ def test_cache_holds_all_images_for_each_worker_if_memory_allows(
     assert values(huge, gpu)["data.cache_mb"] == math.ceil(gpu.memory_bytes / 4 / 1e6)
 
 
+def test_rare_classes_and_kinds_are_drawn_more_often(
+    make_profile: MakeProfile, make_class: MakeClass, cpu: Machine
+) -> None:
+    balanced = make_profile(classes=(make_class(images=100), make_class(images=25)))
+    assert values(balanced, cpu)["data.rare_share"] == 0
+    rare = make_profile(classes=(make_class(images=100), make_class(name="mitosis", images=6)))
+    assert values(rare, cpu)["data.rare_share"] == 0.25
+    assert "mitosis is in 6 of 100 images" in reason(rare, cpu, "data.rare_share")
+    odd = make_profile(odd_fraction=0.16, oddest_share=0.02)
+    assert values(odd, cpu)["data.rare_share"] == 0.25
+    assert "16 % of the images look unlike most" in reason(odd, cpu, "data.rare_share")
+    one_bad_image = make_profile(odd_fraction=0.01, oddest_share=0.01)
+    assert values(one_bad_image, cpu)["data.rare_share"] == 0
+
+
+def test_large_images_are_drawn_more_often_where_sizes_differ(
+    make_profile: MakeProfile, cpu: Machine
+) -> None:
+    assert values(make_profile(), cpu)["data.area_power"] == 0
+    mixed = make_profile(area_px=(256.0**2, 512.0 * 640, 1600.0**2))
+    assert values(mixed, cpu)["data.area_power"] == 0.5
+    assert "8 times the pixels of the median" in reason(mixed, cpu, "data.area_power")
+    # A patch takes either as a whole: there is nothing of the larger that is never seen.
+    small = make_profile(area_px=(40.0**2, 60.0**2, 150.0**2))
+    assert values(small, cpu)["data.area_power"] == 0
+    whole = values(mixed, cpu, data__working_size=[256, 256])
+    assert "data.area_power" not in whole
+
+
 # ---- how long
 
 
@@ -320,6 +354,13 @@ def profiles(draw: st.DrawFn) -> DataProfile:
         height_px=(float(heights[0]), float(heights[1]), float(heights[2])),
         width_px=(float(widths[0]), float(widths[1]), float(widths[2])),
         pixels=pixels,
+        area_px=(
+            float(heights[0] * widths[0]),
+            float(heights[1] * widths[1]),
+            float(heights[2] * widths[2]),
+        ),
+        odd_fraction=draw(SHARES),
+        oddest_share=draw(st.floats(1 / images, 1)),
         decoded_bytes=pixels * channels,
         intensity_p01_p50_p99=((0.0, 1.0, 2.0),) * channels,
         lowest=draw(st.floats(-2000, 10)),
