@@ -2,8 +2,9 @@
 
 The service is the real process on a free port: PNG in, label PNG out, posted by a load process
 over kept-alive connections, one client and eight. The raw loop is `session.run` on the decoded
-array, batch 1, labels only, with the service's session options. They take turns in one run. The
-load and the service share the cores that the raw loop has for itself.
+array, batch 1, labels only, with the service's session options. Both run `model.onnx` in fp32, also
+where the service left to itself would take int8. They take turns in one run. The load and the
+service share the cores that the raw loop has for itself.
 """
 
 import argparse
@@ -71,7 +72,8 @@ class Window:
 def served(models: Path, device: str, log: Path) -> Iterator[tuple[str, int]]:
     """Start the service on a free port; yield its address and process id; end it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LONGSKIP_")}
-    own = {"MODELS": str(models), "PORT": "0", "DEVICE": device}
+    # The raw loop runs model.onnx, so the service must, whatever that file prefers.
+    own = {"MODELS": str(models), "PORT": "0", "DEVICE": device, "PRECISION": "fp32"}
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "service"],

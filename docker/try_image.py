@@ -8,6 +8,7 @@ say which; 77 skipped, because no Docker engine can be used here (the reason is 
 """
 
 import argparse
+import hashlib
 import http.client
 import json
 import mimetypes
@@ -135,22 +136,38 @@ def check_confinement(service: Composed) -> None:
 def check_masks(service: Composed, models: Path, name: str, images: Sequence[Path]) -> None:
     """Check that the container answers what the model file answers outside, byte for byte."""
     expect(bool(images), f"images to send: {len(images)}")
-    model = Model.open(find_model(models, name), device="cpu")
+    folder = find_model(models, name).parent
+    opened: dict[str, Model] = {}
     for path in images:
+        inside, sha256 = post_image(service.port, name, path)
+        if sha256 not in opened:
+            opened[sha256] = Model.open(file_of(sha256, folder), device="cpu")
+        model = opened[sha256]
         pixels_hwc = read_image(path).pixels_hwc
         answer = model.segment(to_chw_float32(match_channels(pixels_hwc, model.spec.channels)))
         outside = encode_label_png(answer.labels, model.spec.palette)
-        inside = post_image(service.port, name, path)
         foreground = (answer.labels != 0).mean()
         expect(
             inside == outside,
             f"{path.name}: mask of {len(inside)} bytes inside, {len(outside)} outside, "
-            f"{foreground:.1%} foreground",
+            f"{foreground:.1%} foreground, {model.path.name}",
         )
 
 
-def post_image(port: int, model: str, path: Path) -> bytes:
-    """Return the label PNG that the service answers.
+def file_of(sha256: str, folder: Path) -> Path:
+    """Return the version's file that the container says it used; which one is its own choice.
+
+    Raises:
+        CheckFailed: there is no such file.
+    """
+    for path in sorted(folder.glob("*.onnx")):
+        if hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+            return path
+    raise CheckFailed(f"the answer came from a file of hash {sha256}, which is not in {folder}")
+
+
+def post_image(port: int, model: str, path: Path) -> tuple[bytes, str]:
+    """Return the label PNG that the service answers, and the hash of the file it came from.
 
     Raises:
         CheckFailed: it answered something else than 200.
@@ -163,7 +180,7 @@ def post_image(port: int, model: str, path: Path) -> bytes:
     body = answer.read()
     if answer.status != 200:
         raise CheckFailed(f"{path.name}: {answer.status} {body[:500].decode(errors='replace')}")
-    return body
+    return body, answer.headers["X-Longskip-Sha256"]
 
 
 def check_stop(service: Composed) -> None:

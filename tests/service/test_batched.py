@@ -111,10 +111,14 @@ def test_the_shipped_nets_answer_the_same_bits_alone_and_batched(
         np.ascontiguousarray(picture[n : n + height, 3 * n : 3 * n + width])
         for n, (height, width) in enumerate(crops)
     ]
-    names = ("nuclei", "nuclei-noskip")
+    files = {
+        "nuclei": "nuclei/1/model.onnx",
+        "nuclei-int8": "nuclei/1/model.int8.onnx",
+        "nuclei-noskip": "nuclei-noskip/1/model.int8.onnx",
+    }
     opened = {
-        name: Model.open(repository_root / "models" / name / "1" / "model.onnx", device="cpu")
-        for name in names
+        name: Model.open(repository_root / "models" / file, device="cpu", prove=False)
+        for name, file in files.items()
     }
     gated = {name: shut_gate(model) for name, model in opened.items()}
     with serve_in_thread(list(gated.items())) as address, ThreadPoolExecutor(18) as threads:
@@ -141,12 +145,13 @@ def test_the_shipped_nets_answer_the_same_bits_alone_and_batched(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("file", ["model.onnx", "model.int8.onnx"])
 @pytest.mark.parametrize("name", ["nuclei", "nuclei-noskip"])
 def test_the_shipped_nets_answer_the_same_bits_on_one_core_and_on_several(
-    repository_root: Path, name: str
+    repository_root: Path, name: str, file: str
 ) -> None:
     """So that a crowd, whose images take one core each, gets what a single request gets."""
-    path = repository_root / "models" / name / "1" / "model.onnx"
+    path = repository_root / "models" / name / "1" / file
     one, several = (Model.open(path, device="cpu", threads=n, prove=False) for n in (1, 3))
     picture = read_image(sorted((repository_root / "docs" / "samples").glob("*.png"))[0])
     image_chw = picture.pixels_hwc[:, :, :3].transpose(2, 0, 1).astype(np.float32)
