@@ -3,12 +3,19 @@
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.metrics import ClassScore, score_labels
 from training.fit.optimiser import OptimiserConfig, build_optimiser, build_schedule
+from training.fit.validation_tiles import (
+    memory_of,
+    tiles_where_too_large,
+    validate_in_tiles,
+)
 from training.graph.assemble import ModelGraph
 from training.nets.deep_supervision import DeepSupervision
 
@@ -35,7 +42,9 @@ class SegmentationModule(L.LightningModule):
         class_names: tuple[str, ...],
         ignore: int | None,
         deep: DeepSupervision | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
+        """``memory_bytes`` bounds whole validation images; None: by the machine's or GPU's."""
         super().__init__()
         self.graph = graph
         self.loss = loss
@@ -44,6 +53,7 @@ class SegmentationModule(L.LightningModule):
         self.optimiser = optimiser
         self.class_names = class_names
         self.ignore = ignore
+        self.memory_bytes = memory_bytes
         self.cases: dict[str, list[ClassScore]] = {}
         self._loss_sum: Tensor | float = 0.0
         self._loss_steps = 0
@@ -96,20 +106,35 @@ class SegmentationModule(L.LightningModule):
         self.cases = {}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Score each image of the batch by itself."""
+        """Score each image of the batch by itself, one past this machine's memory in tiles."""
         # torch.compile would write new code for every size of whole image.
         with torch.compiler.set_stance("force_eager"):
-            logits = self.graph.logits(batch["image"])
-        self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["stem"]))
-        labels, _ = self.graph.activate(logits)
+            labels, loss = self._labels_and_loss(batch)
+        self.log("val/loss", loss, batch_size=len(batch["stem"]))
         for stem, label, truth in zip(batch["stem"], labels, batch["mask"], strict=True):
             self.cases[stem] = score_labels(
-                label.cpu().numpy(),
+                label,
                 truth.cpu().numpy(),
                 task=self.graph.activate.task,
                 n_classes=len(self.class_names),
                 ignore=self.ignore,
             )
+
+    def _labels_and_loss(self, batch: dict[str, Any]) -> tuple[NDArray[np.uint8], Tensor | float]:
+        image, classes = batch["image"], len(self.class_names)
+        memory = self.memory_bytes or memory_of(image.device)
+        tiles = None
+        if len(image) == 1:
+            tiles = tiles_where_too_large(self.graph, image, classes=classes, memory_bytes=memory)
+        if tiles is None:
+            logits = self.graph.logits(image)
+            labels, _ = self.graph.activate(logits)
+            return labels.cpu().numpy(), self.loss(logits, batch["mask"])
+        label, loss = validate_in_tiles(
+            *(self.graph, self.loss, image[0], batch["statistics"], batch["mask"][0], tiles),
+            classes=classes,
+        )
+        return label[None], loss
 
     def on_validation_epoch_end(self) -> None:
         """Log mean Dice and IoU per class and over classes; empty cases are left out."""

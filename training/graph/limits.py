@@ -46,7 +46,7 @@ def activation_bytes_per_pixel(graph: ModelGraph, *, channels: int) -> float:
     ]
     try:
         with torch.inference_mode():
-            graph.net(torch.zeros(1, channels, side, side))
+            graph.net(torch.zeros(1, channels, side, side, device=_device(graph)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -54,6 +54,10 @@ def activation_bytes_per_pixel(graph: ModelGraph, *, channels: int) -> float:
     stages = channels * (4 + 8 + 8 + 4)
     net = 4 * (largest + sum(held.values())) / side**2 if working else 0.0
     return stages + net
+
+
+def _device(graph: ModelGraph) -> torch.device:
+    return next(graph.net.parameters()).device
 
 
 def whole_image_limit(graph: ModelGraph, *, channels: int) -> int:
