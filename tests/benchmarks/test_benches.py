@@ -40,6 +40,16 @@ def test_fit_and_monai_do_the_same_steps_on_batches_of_the_same_shape(run_bench:
     _check_shape(record, rows=2, repeats=1)
 
 
+def test_fit_and_nnunet_do_the_same_steps_on_the_same_net(run_bench: Any) -> None:
+    pytest.importorskip("nnunetv2", reason="nnU-Net is no dependency; benchmarks/README.md")
+    record = run_bench(
+        "fit_nnunet",
+        *("--setting", "tiny", "--repeats", "1", "--steps", "3", "--epochs", "1"),
+        *("--patience", "0"),
+    )
+    _check_shape(record, rows=1, repeats=1)
+
+
 def test_the_service_and_the_raw_loop_give_the_same_labels(
     run_bench: Any, build_threshold_model: Any, tmp_path: Path
 ) -> None:
