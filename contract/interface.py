@@ -44,6 +44,8 @@ def check_interface(session: ort.InferenceSession, spec: ModelSpec, *, source: s
     planes: list[int | None] = [classes] if spec.task == "multilabel" else []
     _check_array(source, outputs["labels"], UINT8, [[FREE, *planes, *space]])
     _check_array(source, outputs["probabilities"], FLOAT32, [[FREE, classes, *space]])
+    if "disagreement" in outputs:
+        _check_array(source, outputs["disagreement"], FLOAT32, [[FREE, *planes, *space]])
     statistics = optional.get("statistics")
     if statistics is not None:
         shapes: list[list[int | None]] = [[FREE, spec.channels, 2], [1, spec.channels, 2]]

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,14 @@ class Segmentation:
         labels: uint8 ``[H, W]`` class indices; multilabel ``[K, H, W]`` of 0/1.
         probabilities: float32 ``[K, H, W]``, or None where they were not asked for.
         tiled: whether the image was cut into tiles.
+        disagreement: of the members, in nats, float32 shaped as ``labels``; None where
+            probabilities were not asked for or the file does not give it.
     """
 
     labels: NDArray[np.uint8]
     probabilities: NDArray[np.float32] | None
     tiled: bool
+    disagreement: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)  # one opened file is equal to itself only
@@ -105,6 +109,12 @@ class Model:
         """Number format of the weights."""
         return self.spec.precision
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All that the file answers: labels, probabilities, and of some disagreement."""
+        optional = [o.name for o in self.session.get_outputs() if o.name == "disagreement"]
+        return ("labels", "probabilities", *optional)
+
     def run(
         self,
         image_nchw: NDArray[np.float32],
@@ -118,11 +128,11 @@ class Model:
             image_nchw: raw intensities, float32 ``[N, C, H, W]`` (3-D: ``[N, C, D, H, W]``).
             statistics: mean and std, float32 ``[1 or N, C, 2]``; None or NaN means each image's
                 own.
-            outputs: which of ``labels`` and ``probabilities`` to compute and fetch.
+            outputs: which of ``self.outputs`` to compute and fetch.
 
         Returns:
             One array per output: labels uint8 ``[N, H, W]`` (multilabel ``[N, K, H, W]``),
-            probabilities float32 ``[N, K, H, W]``.
+            probabilities float32 ``[N, K, H, W]``, disagreement float32 shaped as labels.
 
         Raises:
             RequestInvalid: wrong type or number of axes, or an output that there is not.
@@ -130,7 +140,8 @@ class Model:
             ModelBroken: the graph failed.
         """
         self._check_image(image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
-        _check_outputs(outputs)
+        if outputs != ("labels",):
+            _check_outputs(outputs, self.outputs)
         feeds = {"image": np.ascontiguousarray(image_nchw)}
         if statistics is not None:
             feeds["statistics"] = self._checked_statistics(statistics, len(image_nchw))
@@ -164,7 +175,8 @@ class Model:
 
         Args:
             image_chw: raw intensities as decoded, float32 ``[C, H, W]``, any size >= 1.
-            probabilities: also return them; they are 4 K times the labels' bytes.
+            probabilities: also return them, and the disagreement where the file gives it; they
+                are 4 K times the labels' bytes.
             progress: called with (tiles done, tiles in all) where the image is tiled.
 
         Raises:
@@ -178,12 +190,13 @@ class Model:
         height, width = image_chw.shape[1:]
         if height * width > self.spec.whole_image_max_pixels:
             return self._segment_tiled(image_chw, probabilities, progress)
-        outputs = ("labels", "probabilities") if probabilities else ("labels",)
+        outputs = self.outputs if probabilities else ("labels",)
         answer = self.run(image_chw[None], outputs=outputs)
         return Segmentation(
             labels=answer["labels"][0],
             probabilities=answer["probabilities"][0] if probabilities else None,
             tiled=False,
+            disagreement=answer["disagreement"][0] if "disagreement" in answer else None,
         )
 
     def _segment_tiled(
@@ -201,21 +214,34 @@ class Model:
         if statistics is not None and not np.isfinite(statistics).all():
             raise RequestInvalid("the image holds NaN or infinite intensities; replace them first")
 
-        def run_tile(tile_chw: NDArray[np.float32]) -> NDArray[np.float32]:
-            answer = self.run(tile_chw[None], statistics=statistics, outputs=("probabilities",))
-            tile_probabilities: NDArray[np.float32] = answer["probabilities"][0]
-            return tile_probabilities
-
         planes = (n_classes,) if spec.task == "multilabel" else ()
+        outputs = self.outputs[1:] if probabilities else ("probabilities",)
+        # Blended like one more class: by the same weights, which probabilities do not notice.
+        n_planes = n_classes + (len(outputs) - 1) * math.prod(planes)
+
+        def run_tile(tile_chw: NDArray[np.float32]) -> NDArray[np.float32]:
+            answer = self.run(tile_chw[None], statistics=statistics, outputs=outputs)
+            stacked = [answer[name].reshape(-1, *tile_chw.shape[1:]) for name in outputs]
+            return stacked[0] if len(stacked) == 1 else np.concatenate(stacked)
+
         labels = np.empty((*planes, height, width), dtype=np.uint8)
-        kept = np.empty((n_classes, height, width), dtype=np.float32) if probabilities else None
-        bands = blend_bands(image_chw, run_tile, spec.tiles, n_classes=n_classes, progress=progress)
+        kept = np.empty((n_planes, height, width), dtype=np.float32) if probabilities else None
+        bands = blend_bands(image_chw, run_tile, spec.tiles, n_classes=n_planes, progress=progress)
         for band in bands:
             rows = slice(band.top, band.top + band.probabilities.shape[1])
-            labels[..., rows, :] = labels_of(band.probabilities, spec.task, spec.thresholds_prob)
+            blended = band.probabilities[:n_classes]
+            labels[..., rows, :] = labels_of(blended, spec.task, spec.thresholds_prob)
             if kept is not None:
                 kept[:, rows] = band.probabilities
-        return Segmentation(labels=labels, probabilities=kept, tiled=True)
+        disagreement = None
+        if kept is not None and n_planes > n_classes:
+            disagreement = kept[n_classes:].reshape(labels.shape)
+        return Segmentation(
+            labels=labels,
+            probabilities=None if kept is None else kept[:n_classes],
+            tiled=True,
+            disagreement=disagreement,
+        )
 
     def _check_image(self, image: NDArray[np.float32], *, axes: str) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.float32:
@@ -236,9 +262,9 @@ class Model:
     def _empty_answer(self, output: str, image_shape: tuple[int, ...]) -> NDArray[Any]:
         batch, space = image_shape[0], image_shape[2:]
         classes = len(self.spec.classes)
-        if output == "labels" and self.spec.task == "multiclass":
-            return np.empty((batch, *space), np.uint8)
         dtype = np.uint8 if output == "labels" else np.float32
+        if output != "probabilities" and self.spec.task == "multiclass":
+            return np.empty((batch, *space), dtype)
         return np.empty((batch, classes, *space), dtype)
 
     def _checked_statistics(
@@ -263,9 +289,6 @@ class Model:
         return np.ascontiguousarray(statistics)
 
 
-def _check_outputs(outputs: Collection[str]) -> None:
-    unknown = set(outputs) - {"labels", "probabilities"}
-    if unknown or not outputs:
-        raise RequestInvalid(
-            f"outputs {sorted(outputs)} asked for; there are 'labels' and 'probabilities'"
-        )
+def _check_outputs(outputs: Collection[str], known: Collection[str]) -> None:
+    if set(outputs) - set(known) or not outputs:
+        raise RequestInvalid(f"outputs {sorted(outputs)} asked for; the file has {list(known)}")

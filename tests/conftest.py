@@ -78,8 +78,9 @@ def build_threshold_model() -> BuildThresholdModel:
     where ``with_statistics``), takes the mean of each pixel's 3 x 3 neighbourhood over all
     channels (zeros outside) and calls a pixel class k where that mean lies between
     ``threshold + k - 1`` and ``threshold + k``; multilabel class k where it lies above
-    ``threshold + k``. Missing folders of ``path`` are made; ``path`` is returned. The ``break_``
-    options make files that must be refused.
+    ``threshold + k``. ``with_disagreement`` adds that optional output: the probability of class 0
+    (multilabel: of each) stands in for one. Missing folders of ``path`` are made; ``path`` is
+    returned. The ``break_`` options make files that must be refused.
     """
     return _write_threshold_model
 
@@ -96,6 +97,7 @@ def _write_threshold_model(
     whole_image_max_pixels: int = 1 << 20,
     tileable: bool = True,
     with_statistics: bool = True,
+    with_disagreement: bool = False,
     break_golden: bool = False,
     break_spec: Literal["missing", "newer", "invalid"] | None = None,
     break_interface: Literal["labels type", "no probabilities", "fixed size"] | None = None,
@@ -121,6 +123,8 @@ def _write_threshold_model(
         code_version="test",
     )
     graph = _threshold_graph(spec, threshold, with_statistics, break_interface)
+    if with_disagreement:
+        _add_disagreement(graph, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(metadata: dict[str, str]) -> None:
@@ -145,6 +149,22 @@ def _write_threshold_model(
         text = text.replace(f'"channels":{channels}', '"channels":0')
     write({} if break_spec == "missing" else {METADATA_KEY: text})
     return path
+
+
+def _add_disagreement(graph: onnx.GraphProto, spec: ModelSpec) -> None:
+    space = ["batch", "height", "width"]
+    if spec.task == "multiclass":
+        first = onnx.numpy_helper.from_array(np.array(0, np.int64), "first")
+        graph.initializer.append(first)
+        copied = onnx.helper.make_node(
+            "Gather", ["probabilities", "first"], ["disagreement"], axis=1
+        )
+    else:
+        space.insert(1, len(spec.classes))
+        copied = onnx.helper.make_node("Identity", ["probabilities"], ["disagreement"])
+    graph.node.append(copied)
+    real = onnx.TensorProto.FLOAT
+    graph.output.append(onnx.helper.make_tensor_value_info("disagreement", real, space))
 
 
 def _zeros_of(run: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:

@@ -136,10 +136,13 @@ def _geojson(answer: Answer) -> bytes:
 
 def _npz(answer: Answer) -> bytes:
     archive = io.BytesIO()
-    labels, probabilities = answer.segmentation.labels, answer.segmentation.probabilities
-    if probabilities is None:
+    found = answer.segmentation
+    if found.probabilities is None:
         raise ValueError("an npz archive needs the probabilities")
-    np.savez(archive, labels=labels, probabilities=probabilities)
+    arrays: dict[str, Any] = {"labels": found.labels, "probabilities": found.probabilities}
+    if found.disagreement is not None:
+        arrays["disagreement"] = found.disagreement
+    np.savez(archive, **arrays)
     return archive.getvalue()
 
 

@@ -32,6 +32,10 @@ class SegmentationModel(Protocol):
     def precision(self) -> Precision:
         """Number format of the weights."""
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all that it answers; ``disagreement`` is not in every file."""
+
     def run(
         self,
         image_nchw: NDArray[np.float32],
@@ -81,13 +85,14 @@ def _run_alone(model: SegmentationModel, job: Job) -> Segmentation:
 
 def _run_together(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation]:
     wants_probabilities = batch[0].probabilities
-    outputs = ("labels", "probabilities") if wants_probabilities else ("labels",)
+    outputs = model.outputs if wants_probabilities else ("labels",)
     answers = model.run(np.stack([job.image_chw for job in batch]), outputs=outputs)
     return [
         Segmentation(
             labels=answers["labels"][n],
             probabilities=answers["probabilities"][n] if wants_probabilities else None,
             tiled=False,
+            disagreement=answers["disagreement"][n] if "disagreement" in answers else None,
         )
         for n in range(len(batch))
     ]

@@ -156,8 +156,31 @@ def test_statistics_for_a_model_without_them(open_threshold_model):
 
 @pytest.mark.parametrize("outputs", [(), ("logits",), ("labels", "logits")])
 def test_outputs_that_there_are_not(open_threshold_model, outputs):
-    with pytest.raises(RequestInvalid, match="'labels' and 'probabilities'"):
+    with pytest.raises(RequestInvalid, match=r"the file has \['labels', 'probabilities'\]"):
         open_threshold_model().run(np.zeros((1, 1, 8, 8), np.float32), outputs=outputs)
+
+
+@pytest.mark.parametrize("options", [{}, {"task": "multilabel", "classes": ("a", "b")}])
+def test_disagreement_comes_with_probabilities_whole_and_tiled(
+    open_threshold_model, picture, options
+):
+    tiles = Tiles(patch=(48, 64))
+    limits = {"whole_image_max_pixels": 4000, "tiles": tiles, "threshold": 0.0}
+    model = open_threshold_model(with_disagreement=True, **limits, **options)
+    assert model.outputs == ("labels", "probabilities", "disagreement")
+    plain = open_threshold_model(**limits, **options)
+    assert plain.outputs == ("labels", "probabilities")
+    for size, tiled in (((40, 50), False), ((100, 90), True)):
+        image = picture(1, *size)
+        answer, without = model.segment(image, probabilities=True), plain.segment(image)
+        assert answer.tiled is without.tiled is tiled
+        expected = answer.probabilities if "task" in options else answer.probabilities[0]
+        np.testing.assert_array_equal(answer.disagreement, expected)
+        # One plane more to blend changes no label.
+        np.testing.assert_array_equal(answer.labels, without.labels)
+        np.testing.assert_array_equal(model.segment(image).labels, without.labels)
+        assert model.segment(image).disagreement is None
+        assert plain.segment(image, probabilities=True).disagreement is None
 
 
 def test_too_large_and_not_to_be_tiled(open_threshold_model, picture):

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from contract.spec import Mirror, Normalising
 from training.graph.activate import Activate, Task
+from training.graph.disagree import Disagree
 from training.graph.mirror import MirrorViews
 from training.graph.normalise import Normalise
 from training.graph.pad import Pad
@@ -25,7 +26,8 @@ class ModelGraph(nn.Module):
     What only an export adds stands around the net and before ``activate``: every mirror view goes
     through every net, the answers are pooled, and the temperature scales what comes out:
     normalise -> (resample) -> views -> [pad -> net -> crop -> (resample back)] for each net and
-    view -> pool -> temperature -> activate with thresholds.
+    view -> pool -> temperature -> activate with thresholds. With several nets there is a third
+    answer beside labels and probabilities: how far they disagree.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ModelGraph(nn.Module):
         self.more_nets = nn.ModuleList(more_nets)
         self.mirror = MirrorViews(mirrors) if mirrors else None
         self.pool = Pool(task) if mirrors or more_nets else None
+        self.disagree = Disagree(task) if more_nets else None
         self.temperature = Temperature(temperature) if temperature != 1.0 else None
         self.activate = Activate(task, thresholds_prob=thresholds_prob)
 
@@ -55,30 +58,53 @@ class ModelGraph(nn.Module):
         self, image: Float[Tensor, "b c h w"], statistics: Float[Tensor, "s c 2"] | None = None
     ) -> Float[Tensor, "b k h w"]:
         """Return the logits at the image's own size, before any temperature."""
-        size = (image.shape[2], image.shape[3])
-        seen = self.normalise(image, statistics)  # [b, c, h, w]
-        if self.resample is not None:
-            seen = self.resample(seen)  # [b, c, wh, ww]
-        if self.pool is None:
-            return self._answer(self.net, seen, size)
-        views = [seen] if self.mirror is None else self.mirror(seen)
-        answers = []
-        for net in (self.net, *self.more_nets):
-            for index, view in enumerate(views):
-                answer = self._answer(net, view, size)
-                answers.append(answer if self.mirror is None else self.mirror.back(answer, index))
-        pooled: Tensor = self.pool(answers)
-        return pooled
+        return self._pooled(self._answers(*self._seen(image, statistics)))
 
     def forward(
         self, image: Float[Tensor, "b c h w"], statistics: Float[Tensor, "s c 2"] | None = None
-    ) -> tuple[UInt8[Tensor, "b *k h w"], Float[Tensor, "b k h w"]]:
-        """Return ``labels`` and ``probabilities`` as the contract says."""
-        logits = self.logits(image, statistics)
+    ) -> tuple[Tensor, ...]:
+        """Return ``labels``, ``probabilities`` and, of several nets, ``disagreement``."""
+        members = self._answers(*self._seen(image, statistics))
+        logits = self._pooled(members)
         if self.temperature is not None:
             logits = self.temperature(logits)
         labels, probabilities = self.activate(logits)
-        return labels, probabilities
+        if self.disagree is None:
+            return labels, probabilities
+        return labels, probabilities, self.disagree(members)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what ``forward`` returns, as the contract has them."""
+        return ("labels", "probabilities", *([] if self.disagree is None else ["disagreement"]))
+
+    def _seen(
+        self, image: Float[Tensor, "b c h w"], statistics: Float[Tensor, "s c 2"] | None
+    ) -> tuple[Float[Tensor, "b c wh ww"], tuple[int, int]]:
+        """Return what nets see of an image, and its own size."""
+        seen = self.normalise(image, statistics)  # [b, c, h, w]
+        if self.resample is not None:
+            seen = self.resample(seen)  # [b, c, wh, ww]
+        return seen, (image.shape[2], image.shape[3])
+
+    def _answers(
+        self, seen: Float[Tensor, "b c wh ww"], size: tuple[int, int]
+    ) -> list[list[Float[Tensor, "b k h w"]]]:
+        """Return each net's logits for each view, in the image's own frame."""
+        views = [seen] if self.mirror is None else self.mirror(seen)
+        members = []
+        for net in (self.net, *self.more_nets):
+            answers = [self._answer(net, view, size) for view in views]
+            if self.mirror is not None:
+                answers = [self.mirror.back(answer, i) for i, answer in enumerate(answers)]
+            members.append(answers)
+        return members
+
+    def _pooled(self, members: list[list[Float[Tensor, "b k h w"]]]) -> Float[Tensor, "b k h w"]:
+        if self.pool is None:
+            return members[0][0]
+        pooled: Tensor = self.pool([answer for views in members for answer in views])
+        return pooled
 
     def _answer(
         self, net: nn.Module, seen: Float[Tensor, "b c wh ww"], size: tuple[int, int]

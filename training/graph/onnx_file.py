@@ -45,7 +45,7 @@ def trace(graph: ModelGraph, *, channels: int) -> onnx.ModelProto:
             dynamo=True,
             external_data=False,
             input_names=names,
-            output_names=["labels", "probabilities"],
+            output_names=list(graph.outputs),
             dynamic_shapes=shapes,
             verbose=False,
         )
@@ -81,6 +81,7 @@ def _name_dims(model: onnx.ModelProto, *, multilabel: bool) -> None:
         else ["batch", "height", "width"],
         "probabilities": ["batch", None, "height", "width"],
     }
+    names["disagreement"] = names["labels"]
     for value in [*model.graph.input, *model.graph.output]:
         for dim, name in zip(value.type.tensor_type.shape.dim, names[value.name], strict=True):
             if name is not None:

@@ -21,6 +21,8 @@ PROOF_SIZES: tuple[tuple[int, int], ...] = (
 PROOF_BATCHES = (1, 3)
 # Probabilities lie in 0..1, so this is relative to full scale. Rounding alone gave at most 5e-6.
 MAX_PROBABILITY_ERROR = 1e-4
+# An entropy changes by up to ln(p) times as much as its probability.
+MAX_DISAGREEMENT_ERROR_NATS = 1e-3
 # Where the two best classes lie closer than this, rounding may decide either way.
 TIE_MARGIN = 1e-3
 # Pictures are put together from tiles of this side: drawn at once, a large golden input's blobs
@@ -60,14 +62,22 @@ def prove_parity(
             seeds = [97 * size_index + index for index in range(batch)]
             image = proof_batch(seeds, model.spec.channels, size, intensity_range)
             with torch.inference_mode():
-                labels, probabilities = (t.numpy() for t in graph(torch.from_numpy(image)))
-            answer = model.run(image, outputs=("labels", "probabilities"))
+                expected = [answer.numpy() for answer in graph(torch.from_numpy(image))]
+            labels, probabilities = expected[:2]
+            answer = model.run(image, outputs=graph.outputs)
             where = f"{size[0]}x{size[1]}, batch {batch}"
-            for name, own in (("labels", labels), ("probabilities", probabilities)):
+            for name, own in zip(graph.outputs, expected, strict=True):
                 if answer[name].shape != own.shape:
                     raise ExportWrong(
                         f"at {where} the file's {name} have shape {list(answer[name].shape)}, "
                         f"the checkpoint's {list(own.shape)}; this architecture does not export"
+                    )
+            if "disagreement" in answer:
+                nats = float(np.abs(answer["disagreement"] - expected[2]).max())
+                if not nats <= MAX_DISAGREEMENT_ERROR_NATS:
+                    raise ExportWrong(
+                        f"at {where} the file's disagreement is off by {nats:.2g} nats (allowed "
+                        f"{MAX_DISAGREEMENT_ERROR_NATS:g}); these nets do not export together"
                     )
             error = float(np.abs(answer["probabilities"] - probabilities).max())
             if not error <= MAX_PROBABILITY_ERROR:  # NaN is wrong, too

@@ -132,7 +132,7 @@ def test_members_are_averaged_by_probability(small_graph: Callable[..., ModelGra
             alone.net.load_state_dict(net.state_dict())
             each.append(alone(image)[1])
         mean = torch.stack(each).mean(dim=0)
-        labels, probabilities = graph(image)
+        labels, probabilities, _ = graph(image)
     torch.testing.assert_close(probabilities, mean, atol=1e-5, rtol=0)
     clear = torch.from_numpy(tie_margin(mean.numpy(), "multiclass") > 1e-4)
     assert torch.equal(labels[clear].long(), mean.argmax(dim=1)[clear])
