@@ -73,28 +73,42 @@ class KeepToTime(Callback):
         planned = trainer.max_epochs
         if planned is None or planned < 0:
             return
-        # The last few: what another process takes now says more than what it took before.
-        recent = self.durations_s[-3:]
-        epoch_s = sum(recent) / len(recent)
-        left = planned - trainer.current_epoch
-        left_s = self.deadline_s - END_S - now_s
-        if left * epoch_s <= left_s * SLACK:
-            return
-        fitting = max(1, int(left_s / epoch_s))
-        if fitting >= left:
+        end = self._fitting_end(trainer, planned, now_s)
+        if trainer.world_size > 1:
+            # Clocks and epochs of processes differ a little; all must stop after the same epoch.
+            end = trainer.strategy.broadcast(end)
+        if end is None:
             return
         every = trainer.check_val_every_n_epoch or 1
-        end = trainer.current_epoch + fitting
-        if end // every * every > trainer.current_epoch:
-            end = end // every * every  # so that the last epoch is validated
-        else:
-            trainer.check_val_every_n_epoch = end
-        fitting = end - trainer.current_epoch
+        if end % every:
+            trainer.check_val_every_n_epoch = end  # so that the last epoch is validated
+        left, fitting = planned - trainer.current_epoch, end - trainer.current_epoch
         self.stride *= left / fitting
         trainer.fit_loop.max_epochs = self.max_epochs = end
         if trainer.is_global_zero:
+            epoch_s = self._epoch_s()
             print(
                 f"slower than measured ({epoch_s:.1f} s an epoch): {end} epochs instead of "
                 f"{planned}, with the rest of the schedule in {fitting}",
                 flush=True,
             )
+
+    def _epoch_s(self) -> float:
+        # The last few: what another process takes now says more than what it took before.
+        recent = self.durations_s[-3:]
+        return sum(recent) / len(recent)
+
+    def _fitting_end(self, trainer: L.Trainer, planned: int, now_s: float) -> int | None:
+        """Return how many epochs fit in all; None where all that are planned do."""
+        epoch_s = self._epoch_s()
+        left = planned - trainer.current_epoch
+        left_s = self.deadline_s - END_S - now_s
+        if left * epoch_s <= left_s * SLACK:
+            return None
+        fitting = max(1, int(left_s / epoch_s))
+        if fitting >= left:
+            return None
+        every = trainer.check_val_every_n_epoch or 1
+        end = trainer.current_epoch + fitting
+        whole = end // every * every
+        return whole if whole > trainer.current_epoch else end

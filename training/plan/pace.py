@@ -1,11 +1,14 @@
 """How fast a training goes here: measured on a few of its own steps."""
 
+import os
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from contract.spec import Normalising
@@ -24,6 +27,9 @@ WARM_UP_STEPS = 2
 LEAST_STEPS = 1
 MOST_STEPS = 60
 VALIDATION_IMAGES = 3
+# A time limit below which less is measured: three whole steps took half a minute of one.
+SHORT_S = 180.0
+SHORT_BATCH = 4
 # Share of the time limit that measuring may take, beyond the least number of steps.
 MEASURED_SHARE = 0.05
 # What of the trainer decides how fast a step is.
@@ -72,13 +78,24 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
     began_s = time.monotonic()
     L.seed_everything(config.seed, workers=True, verbose=False)
     quieten()
-    data = SegmentationData(config.data, config.augment, dataset=dataset)
+    short = deadline_s - began_s < SHORT_S
+    data_config = config.data
+    if short and not _on_gpu(config):
+        # A sample takes about as long in a small batch; a GPU would idle.
+        data_config = replace(data_config, batch_size=min(data_config.batch_size, SHORT_BATCH))
+    data = SegmentationData(data_config, config.augment, dataset=dataset)
     module = _module(config, data)
     watch = Stopwatch(MEASURED_SHARE * (deadline_s - time.monotonic()))
+    # Where torchrun started several processes, each measures by itself, on its own GPU.
+    alone = LightningEnvironment()
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    own_gpu = _on_gpu(config) and local_rank < torch.cuda.device_count()
+    devices: int | list[int] = [local_rank] if own_gpu else 1
     options = {name: config.trainer[name] for name in KEPT if name in config.trainer}
     trainer = L.Trainer(
         **options,
-        devices=1,
+        devices=devices,
+        plugins=[alone],
         max_epochs=-1,
         max_steps=WARM_UP_STEPS + MOST_STEPS,
         limit_val_batches=0,
@@ -92,14 +109,16 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
         warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
         trainer.fit(module, train_dataloaders=data.train_dataloader())
     ends = watch.step_ends_s[WARM_UP_STEPS - 1 :]
-    step_s = (ends[-1] - ends[0]) / (len(ends) - 1) * (options.get("accumulate_grad_batches") or 1)
+    times = options.get("accumulate_grad_batches") or 1
+    step_s = (ends[-1] - ends[0]) / (len(ends) - 1) * times
     validation_s = 0.0
     if data.split.val:
         trainer = L.Trainer(
             accelerator=options.get("accelerator", "auto"),
             precision=options.get("precision"),
-            devices=1,
-            limit_val_batches=VALIDATION_IMAGES,
+            devices=devices,
+            plugins=[alone],
+            limit_val_batches=1 if short else VALIDATION_IMAGES,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -112,7 +131,15 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
         validation_s = watch.validation_s / watch.validated_pixels * pixels
     # The training begins in the same way once more.
     beginning_s = watch.step_ends_s[0] - began_s
-    return Pace(step_s, validation_s, max(0.0, deadline_s - time.monotonic() - beginning_s))
+    samples = data_config.batch_size * times
+    return Pace(
+        step_s, samples, validation_s, max(0.0, deadline_s - time.monotonic() - beginning_s)
+    )
+
+
+def _on_gpu(config: FitConfig) -> bool:
+    wanted = config.trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    return wanted and torch.cuda.is_available()
 
 
 def _module(config: FitConfig, data: SegmentationData) -> SegmentationModule:

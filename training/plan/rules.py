@@ -46,6 +46,8 @@ BATCH_CPU, BATCH_GPU = 16, 32
 LEAST_BATCH = 4
 # Samples that batch norm and the Dice term want in one weight update.
 LEAST_EFFECTIVE_BATCH = 8
+# Where a time limit leaves fewer steps than this, batches are halved down to that.
+FEW_STEPS = 200
 # Optimiser steps of a training without a time limit.
 STEPS_CPU, STEPS_GPU = (600, 1500), (2000, 10000)
 EPOCHS = 40
@@ -66,11 +68,13 @@ class Pace:
 
     Attributes:
         step_s: one optimiser step, loading included.
+        samples: of that step.
         validation_s: one pass over the validation part.
         left_s: until the time limit.
     """
 
     step_s: float
+    samples: int
     validation_s: float
     left_s: float
 
@@ -112,6 +116,15 @@ class Known:
     def batch(self) -> int:
         """Samples in one batch."""
         return int(self.chosen["data.batch_size"])
+
+    @property
+    def samples_per_update(self) -> int:
+        """Samples between two changes of the weights."""
+        return self.batch * int(self.chosen.get("trainer.accumulate_grad_batches") or 1)
+
+    def step_s(self, pace: Pace) -> float:
+        """Duration of one optimiser step, where other batches were measured."""
+        return pace.step_s * self.samples_per_update / pace.samples
 
     @property
     def sample_pixels(self) -> int:
@@ -317,6 +330,15 @@ def batch_size(known: Known) -> Chosen:
         reason = f"what {memory / 1e9:.0f} GB of memory allow"
     else:
         reason = f"{size} samples of {known.sample_hw[0]} x {known.sample_hw[1]} px in a step"
+    if known.pace is not None:
+        one_s = known.pace.step_s / known.pace.samples
+        usable_s = (1 - VALIDATION_SHARE) * PLANNED_SHARE * known.pace.left_s
+        smaller = size
+        while smaller >= 2 * LEAST_EFFECTIVE_BATCH and usable_s < FEW_STEPS * smaller * one_s:
+            smaller //= 2
+        if smaller < size:
+            fitting = max(1, int(usable_s / (size * one_s)))
+            return smaller, f"{fitting} steps of {size} samples fit in the time: smaller, but more"
     return size, reason
 
 
@@ -415,7 +437,7 @@ def steps(known: Known) -> int:
         return wanted
     usable_s = PLANNED_SHARE * known.pace.left_s
     validating_s = max(VALIDATION_SHARE * usable_s, validation_pass_s(known, known.pace))
-    return max(1, min(wanted, int((usable_s - validating_s) / known.pace.step_s)))
+    return max(1, min(wanted, int((usable_s - validating_s) / known.step_s(known.pace))))
 
 
 def validation_pass_s(known: Known, pace: Pace) -> float:
@@ -471,7 +493,7 @@ def validation_epochs(known: Known) -> Chosen:
 def validations(known: Known, epochs: int) -> int:
     """Return how many validation passes a training of ``epochs`` has, at least 1."""
     if known.pace is not None:
-        cost = validation_pass_s(known, known.pace) / known.pace.step_s
+        cost = validation_pass_s(known, known.pace) / known.step_s(known.pace)
     else:
         # A forward pass is a third of a training step.
         share = known.val_images / known.profile.images
@@ -508,7 +530,7 @@ def max_epochs(known: Known) -> Chosen:
     if known.pace is None:
         return count, f"{count} epochs of {epoch_steps(known)} steps are {total} steps"
     return count, (
-        f"{total} steps of {known.pace.step_s:.2f} s (measured) and the validations fit in "
+        f"{total} steps of {known.step_s(known.pace):.2f} s (measured) and the validations fit in "
         f"{known.pace.left_s:.0f} s with {100 * (1 - PLANNED_SHARE):.0f} % to spare"
     )
 
@@ -520,8 +542,7 @@ def lr(known: Known) -> Chosen:
     """0.003 for AdamW and 16 samples; less for smaller batches, by the square root."""
     if known.chosen.get("optimiser.kind", "adamw") != "adamw":
         return 0.01, "nnU-Net's for SGD"
-    times = known.chosen.get("trainer.accumulate_grad_batches") or 1
-    effective = known.batch * times
+    effective = known.samples_per_update
     rate = round(3e-3 * min(1.0, math.sqrt(effective / 16)), 5)
     return rate, f"{effective} samples in an update; 0.003 for 16 and more"
 

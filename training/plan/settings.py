@@ -169,14 +169,26 @@ def _with_defaults(
     return settings
 
 
+def _by_srun() -> bool:
+    """Whether srun started several processes, as Lightning tells it."""
+    own_shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and not own_shell
+
+
 def _shared_pace(deadline_s: float, measure: Callable[[], Pace]) -> Pace | None:
-    """Measure once for all processes of a training; None where that cannot be."""
+    """Return one pace for all processes of a training; None where that cannot be."""
     told = os.environ.get(PACE_VARIABLE)
     # The first process told it; what an earlier training of this process told is over.
     if told is not None and int(os.environ.get("LOCAL_RANK", "0")) > 0:
         return Pace(**json.loads(told))
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # torchrun starts all processes at once: each would measure something else.
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+        from training.plan.agree import agreed, torchrun_store  # imports torch
+
+        rank = int(os.environ["RANK"])
+        return agreed(measure(), torchrun_store(), rank=rank, processes=processes)
+    if processes > 1 or _by_srun():
+        # Started at once by something else: each would measure something else.
         return None
     if deadline_s - time.monotonic() <= 0:
         return None

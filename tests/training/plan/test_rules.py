@@ -231,8 +231,9 @@ def test_large_images_are_drawn_more_often_where_sizes_differ(
 def test_a_time_limit_is_planned_for(
     make_profile: MakeProfile, cpu: Machine, step_s: float, validation_s: float, left_s: float
 ) -> None:
-    pace = Pace(step_s=step_s, validation_s=validation_s, left_s=left_s)
+    pace = Pace(step_s=step_s, samples=16, validation_s=validation_s, left_s=left_s)
     chosen = values(make_profile(), cpu, pace=pace)
+    step_s *= chosen["data.batch_size"] / 16  # half the batch takes half the time
     epochs = chosen["trainer.max_epochs"]
     every = chosen["trainer.check_val_every_n_epoch"]
     assert epochs % every == 0  # the last epoch is validated
@@ -244,6 +245,25 @@ def test_a_time_limit_is_planned_for(
     # Where the images allow more, the time is used.
     if steps < 0.9 * STEPS_CPU[1] and left_s > 30 * step_s:
         assert needed_s > 0.5 * left_s
+
+
+def test_batches_are_halved_where_few_steps_fit_in_the_time(
+    make_profile: MakeProfile, cpu: Machine
+) -> None:
+    def batch(machine: Machine, left_s: float, **given: Any) -> tuple[int, float]:
+        samples = 16 if machine is cpu else 32
+        pace = Pace(step_s=1.0, samples=samples, validation_s=0.0, left_s=left_s)
+        chosen = values(make_profile(), machine, pace=pace, **given)
+        return chosen["data.batch_size"], chosen["optimiser.lr"]
+
+    assert batch(cpu, 3600) == (16, 0.003)
+    # 45 steps of 16 samples fit; 8 are the fewest that an update is made of.
+    assert batch(cpu, 60) == (8, 0.00212)
+    large = Machine(cores=8, memory_bytes=1 << 36, gpu_memory_bytes=1 << 36, bf16=True)
+    assert batch(large, 3600)[0] == 32
+    assert batch(large, 220)[0] == 16
+    assert batch(large, 60)[0] == 8
+    assert batch(cpu, 60, data__batch_size=16)[0] == 16
 
 
 def test_without_a_limit_there_are_some_forty_epochs_and_ten_validations(
@@ -388,6 +408,7 @@ MACHINES = st.builds(
 PACES = st.none() | st.builds(
     Pace,
     step_s=st.floats(1e-3, 1e3),
+    samples=st.integers(1, 128),
     validation_s=st.floats(0, 1e5),
     left_s=st.floats(0.1, 1e6),
 )
