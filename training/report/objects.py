@@ -111,4 +111,7 @@ def wilson95(successes: int, trials: int) -> tuple[float, float]:
     share, per = successes / trials, z**2 / trials
     middle = (share + per / 2) / (1 + per)
     half = z / (1 + per) * math.sqrt(share * (1 - share) / trials + per / (4 * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the formula gives 0 and 1, but for rounding.
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == trials else middle + half
+    return low, high
