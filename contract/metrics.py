@@ -8,7 +8,7 @@ class that is in only one of the two scores 0.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,16 +70,18 @@ class Summary:
 
     Attributes:
         mean: None where no case has a score.
-        ci95: bootstrap 95 % interval of the mean; None below two cases, which say nothing of
-            the spread.
+        ci95: bootstrap 95 % interval of the mean; None below two cases (groups), which say
+            nothing of the spread.
         cases: cases with a score.
         excluded_empty: cases without one (NaN).
+        groups: of the cases with a score; None where each case stands for itself.
     """
 
     mean: float | None
     ci95: tuple[float, float] | None
     cases: int
     excluded_empty: int
+    groups: int | None = None
 
 
 def case_scores(
@@ -181,22 +183,59 @@ def score_labels(
     return case_scores(prediction, truth, n_classes=n_classes, ignore=ignore)
 
 
-def summarise(values: Iterable[float], *, seed: int = 0, resamples: int = 2000) -> Summary:
+def summarise(
+    values: Iterable[float],
+    *,
+    groups: Sequence[str | None] | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Summary:
     """Return the mean over cases with its bootstrap interval.
 
     Args:
         values: one per case; NaN means that the case has no score.
+        groups: the group of each case (patient, slide), whose cases are drawn together; a case of
+            group None stands for itself. None, or no group at all: so do all.
         seed: of the resampling.
         resamples: bootstrap samples.
+
+    Raises:
+        ValueError: not as many groups as values.
     """
     per_case = np.fromiter(values, dtype=np.float64)
-    scored = per_case[~np.isnan(per_case)]
+    has_score = ~np.isnan(per_case)
+    scored = per_case[has_score]
+    of_group = group_numbers(groups, per_case.size)
+    if of_group is not None:
+        of_group = of_group[has_score]
+    independent = scored.size if of_group is None else np.unique(of_group).size
     return Summary(
         mean=float(scored.mean()) if scored.size else None,
-        ci95=mean_ci95(scored, seed=seed, resamples=resamples) if scored.size > 1 else None,
+        ci95=mean_ci95(scored, groups=of_group, seed=seed, resamples=resamples)
+        if independent > 1
+        else None,
         cases=scored.size,
         excluded_empty=per_case.size - scored.size,
+        groups=None if of_group is None else independent,
     )
+
+
+def group_numbers(
+    groups: Sequence[str | None] | None, cases: int
+) -> NDArray[np.integer[Any]] | None:
+    """Return a number per case, equal within a group; None where no case has a group.
+
+    Raises:
+        ValueError: not one entry per case.
+    """
+    if groups is None or all(group is None for group in groups):
+        return None
+    if len(groups) != cases:
+        raise ValueError(f"{len(groups)} groups for {cases} cases; give one per case, or None")
+    known: dict[str | int, int] = {}
+    # A case without a group is a group of its own, as in a split.
+    keys = [place if group is None else group for place, group in enumerate(groups)]
+    return np.array([known.setdefault(key, len(known)) for key in keys])
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -1,14 +1,14 @@
 """Two models on the same cases: how much better, and whether chance alone would do that."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.bootstrap import DRAWN_AT_ONCE
-from contract.metrics import Summary, summarise
+from contract.metrics import Summary, group_numbers, summarise
 
 # 2^16 sign patterns take milliseconds; above, patterns are drawn.
 EXACT_UP_TO = 16
@@ -47,21 +47,36 @@ class PairedDifference:
 
 
 def paired_difference(
-    ours: Iterable[float], others: Iterable[float], *, seed: int = 0
+    ours: Iterable[float],
+    others: Iterable[float],
+    *,
+    groups: Sequence[str | None] | None = None,
+    seed: int = 0,
 ) -> PairedDifference:
     """Compare two models' scores of the same cases in the same order; NaN is no score.
+
+    Args:
+        ours: one per case.
+        others: of the same cases.
+        groups: as for ``summarise``. The test then flips the signs of a group's cases together,
+            because what is exchanged under the hypothesis is independent between groups only.
+        seed: of resampling and of drawn patterns.
 
     Raises:
         ValueError: not as many cases on either side.
     """
     pairs = np.array(list(zip(ours, others, strict=True)), dtype=np.float64).reshape(-1, 2)
     differences = pairs[:, 0] - pairs[:, 1]
-    scored = differences[~np.isnan(differences)]
+    has_score = ~np.isnan(differences)
+    of_group = group_numbers(groups, differences.size)
+    exchanged: NDArray[np.float64] = differences[has_score]
+    if of_group is not None:
+        exchanged = np.bincount(of_group[has_score], weights=exchanged).astype(np.float64)
     lacking = np.isnan(pairs)
     return PairedDifference(
-        summary=summarise(differences, seed=seed),
+        summary=summarise(differences, groups=groups, seed=seed),
         one_scored=int(np.count_nonzero(lacking[:, 0] != lacking[:, 1])),
-        test=sign_flip_test(scored, seed=seed) if scored.size else None,
+        test=sign_flip_test(exchanged, seed=seed) if has_score.any() else None,
     )
 
 
@@ -75,7 +90,8 @@ def sign_flip_test(
     observed one counts as one more, so that p is never 0 (Phipson and Smyth 2010).
 
     Args:
-        differences: ``[n]``, n >= 1, finite. Zeros are no evidence and change nothing.
+        differences: ``[n]``, n >= 1, finite, of cases or summed over groups. Zeros are no evidence
+            and change nothing.
         seed: of the drawing.
         drawn: sign patterns to draw.
     """

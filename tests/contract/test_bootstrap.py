@@ -92,3 +92,40 @@ def test_five_normal_cases_are_covered_and_plain_percentiles_would_not_be():
         plain += low <= 0 <= high
     assert plain / 400 < 0.88
     assert ours / 400 > 0.90
+
+
+def test_a_case_per_group_is_no_group():
+    values = np.random.default_rng(0).normal(size=30)
+    backwards = mean_ci95(values, groups=np.arange(30)[::-1])
+    assert backwards == pytest.approx(mean_ci95(values), abs=0.1)
+    assert mean_ci95(values, groups=np.arange(30)) == mean_ci95(values)
+
+
+def test_copies_of_cases_in_their_groups_are_worth_no_more_than_the_groups():
+    values = np.random.default_rng(0).normal(size=12)
+    copied, groups = np.repeat(values, 5), np.repeat(np.arange(12), 5)
+    assert mean_ci95(copied, groups=groups) == pytest.approx(mean_ci95(values))
+    low, high = mean_ci95(copied)
+    narrow = mean_ci95(values)
+    assert high - low < 0.6 * (narrow[1] - narrow[0])
+
+
+def test_a_large_group_weighs_by_its_cases():
+    # Of two groups, both are drawn half of the time, each twice a quarter of it.
+    values, groups = np.array([1.0, 1, 1, 0]), np.array([7, 7, 7, 2])
+    low, high = mean_ci95(values, groups=groups)
+    assert (low, high) == (0, 1)
+
+
+def test_groups_are_covered_where_cases_are_not():
+    """Of 400 sets of 15 groups with 6 alike cases each, how many intervals hold the truth."""
+    random = np.random.default_rng(1)
+    groups = np.repeat(np.arange(15), 6)
+    held = {"by case": 0, "by group": 0}
+    for _ in range(400):
+        values = np.repeat(random.normal(size=15), 6) + 0.5 * random.normal(size=90)
+        for name, by in (("by case", None), ("by group", groups)):
+            low, high = mean_ci95(values, groups=by, resamples=400)
+            held[name] += low <= 0 <= high
+    assert held["by group"] / 400 > 0.91
+    assert held["by case"] / 400 < 0.75

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from contract.decision import Task
 from imaging.channels import to_chw_float32
+from training.calibrate.reliability import NOTHING, Reliability, reliability_of
 from training.data.case import Case
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 
@@ -81,6 +82,15 @@ def probabilities(logits: NDArray[np.floating], task: Task) -> NDArray[np.float6
         return np.asarray(np.exp(-np.logaddexp(0.0, -wide)))
     exponentials = np.exp(wide - wide.max(axis=0))
     return np.asarray(exponentials / exponentials.sum(axis=0))
+
+
+def reliability_at(observed: Iterable[Observed], temperature: float, task: Task) -> Reliability:
+    """Return the counts over all images with logits divided by ``temperature``."""
+    total = NOTHING
+    for one in observed:
+        p = probabilities(one.logits / temperature, task)
+        total = total + reliability_of(p, one.truth, one.counted, task)
+    return total
 
 
 def _load(

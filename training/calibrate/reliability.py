@@ -11,14 +11,12 @@ Labels that thresholds moved play no part: this is about the probabilities.
 """  # noqa: D205
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import Task
-from training.calibrate.observe import Observed, probabilities
 
 BINS = 15  # Guo 2017
 
@@ -101,12 +99,3 @@ def reliability_of(
         confidence=tuple(np.bincount(bins, weights=confidence, minlength=BINS).tolist()),
         nll=float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).sum()),
     )
-
-
-def reliability_at(observed: Iterable[Observed], temperature: float, task: Task) -> Reliability:
-    """Return the counts over all images with logits divided by ``temperature``."""
-    total = NOTHING
-    for one in observed:
-        p = probabilities(one.logits / temperature, task)
-        total = total + reliability_of(p, one.truth, one.counted, task)
-    return total

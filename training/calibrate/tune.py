@@ -13,8 +13,8 @@ from tqdm import tqdm
 from contract.errors import RequestInvalid
 from contract.spec import Calibration, Mirror
 from training.calibrate.fit_temperature import fit_temperature
-from training.calibrate.observe import Logits, observe
-from training.calibrate.reliability import Reliability, reliability_at
+from training.calibrate.observe import Logits, observe, reliability_at
+from training.calibrate.reliability import Reliability
 from training.calibrate.tune_thresholds import tune_thresholds
 from training.data.folder import FolderDataset
 from training.data.split import Split

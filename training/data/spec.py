@@ -31,6 +31,7 @@ DEFAULT_COLOURS: tuple[Colour, ...] = (
 
 Task = Literal["multiclass", "multilabel"]
 RawValue = Annotated[int, Field(ge=0, le=65535, description="a pixel value as stored in a mask")]
+PositiveMm = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ClassEntry(BaseModel):
@@ -56,6 +57,8 @@ class DatasetSpec(BaseModel):
         table: CSV file with one row per image, from the data set's root.
         stem_column: its column that holds the file stems.
         group_column: its column that names what must never be torn apart (patient, slide, stack).
+        spacing_mm: millimetres per pixel of all images, (row, column); lengths are then in mm.
+        spacing_columns: columns of the table with each image's own, one or (row, column).
         task: ``multilabel`` masks lie in ``<masks>/<stem>/<class name>.png``.
         channels: how many channels the net takes; null: what the images have.
         licence: of the images, carried into the model card.
@@ -72,6 +75,8 @@ class DatasetSpec(BaseModel):
     table: str | None = None
     stem_column: str = "stem"
     group_column: str | None = None
+    spacing_mm: tuple[PositiveMm, PositiveMm] | None = None
+    spacing_columns: tuple[str] | tuple[str, str] | None = None
     task: Task = "multiclass"
     channels: Annotated[int, Field(ge=1)] | None = None
     licence: str = "unknown"
@@ -94,6 +99,8 @@ class DatasetSpec(BaseModel):
                 f"group_column is {self.group_column!r} but no table is named; "
                 "add table: items.csv (or what the file is called)"
             )
+        if self.spacing_columns is not None and self.table is None:
+            raise ValueError("spacing_columns are given, but no table: add table: items.csv")
         highest = 2 if self.task == "multilabel" else len(self.classes)
         beyond = sorted(set(self.mask_map.values()) - set(range(highest))) if highest else []
         if beyond:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from contract.model import Model
 from imaging.channels import to_chw_float32
 from imaging.overlay import display_rgb
-from training.calibrate.reliability import NOTHING, Reliability, reliability_of
+from training.calibrate.reliability import Reliability
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.fit.run_directory import RunDirectory
 from training.graph.export import export
@@ -21,10 +21,17 @@ from training.report.case_picture import case_svg, plane_of
 from training.report.names import CaseName
 from training.report.objects import Objects, joined, objects_of
 from training.report.properties import ImageProperties, properties_of
-from training.score.cases import ScoredCase, check_classes, score_cases, scored_classes
+from training.score.cases import (
+    ScoredCase,
+    case_dice,
+    check_classes,
+    reliability_over,
+    score_cases,
+    scored_classes,
+)
 from training.score.choose import choose_metrics
+from training.score.rulers import Rulers
 
-MOST_CALIBRATED = 100
 PER_GROUP = 3
 GROUPS = ("worst", "median", "best")
 
@@ -41,8 +48,7 @@ class Answers:
         properties: of each case's image, by stem.
         truth_objects: by class index, held against the answer.
         answer_objects: by class index, held against the truth.
-        reliability: over at most 100 images.
-        calibrated: over how many it is.
+        reliability: over all of them.
         pictures: the worst, median and best cases: group, stem, SVG.
     """
 
@@ -54,7 +60,6 @@ class Answers:
     truth_objects: Mapping[int, Objects]
     answer_objects: Mapping[int, Objects]
     reliability: Reliability
-    calibrated: int
     pictures: tuple[tuple[str, str, str], ...]
 
 
@@ -91,6 +96,7 @@ def look_at_answers(
     *,
     part: str,
     name: CaseName,
+    rulers: Rulers | None = None,
 ) -> Answers:
     """Segment, score and look at the images of ``stems``.
 
@@ -101,22 +107,21 @@ def look_at_answers(
         stems: at least one.
         part: what to call them.
         name: of a case, for its progress and pictures.
+        rulers: what lengths are measured in; pixels without.
 
     Raises:
         DataError: the data set's classes are not the model's.
     """
     check_classes(model, dataset)
     metrics = choose_metrics("auto", dataset, dataset.select(stems), scored_classes(model))
-    scored = score_cases(model, dataset, stems, metrics=metrics)
+    scored = score_cases(model, dataset, stems, metrics=metrics, rulers=rulers, uncertainty=True)
     cases = tuple(tqdm(scored, total=len(stems), desc="scoring", unit="image", disable=None))
     shown = chosen_cases(model, cases)
-    calibrated = set(np.linspace(0, len(cases) - 1, min(len(cases), MOST_CALIBRATED)).astype(int))
     foreground = list(scored_classes(model))
     properties: dict[str, ImageProperties] = {}
     truths: dict[int, list[Objects]] = {index: [] for index in foreground}
     answers: dict[int, list[Objects]] = {index: [] for index in foreground}
     pictures: dict[str, str] = {}
-    total = NOTHING
     progress = tqdm(cases, desc="looking at answers", unit="image", disable=None)
     for place, case in enumerate(progress):
         pixels = load_image(case.case, model.spec.channels)
@@ -138,12 +143,6 @@ def look_at_answers(
                 model.spec.palette,
                 foreground=foreground,
             )
-        if place in calibrated:
-            probabilities = model.segment(image, probabilities=True).probabilities
-            if probabilities is not None:
-                planes = probabilities.reshape(len(probabilities), -1)
-                flat = truth.reshape(*truth.shape[:-2], -1)
-                total += reliability_of(planes, flat, flat != IGNORE, model.spec.task)
     return Answers(
         model=model,
         source=source,
@@ -152,16 +151,9 @@ def look_at_answers(
         properties=properties,
         truth_objects={index: joined(parts) for index, parts in truths.items()},
         answer_objects={index: joined(parts) for index, parts in answers.items()},
-        reliability=total,
-        calibrated=len(calibrated),
+        reliability=reliability_over(cases),
         pictures=tuple((group, stem, pictures[stem]) for group, stem in shown),
     )
-
-
-def case_dice(model: Model, case: ScoredCase) -> float:
-    """Return the mean Dice over the classes that truth or answer hold; NaN where none does."""
-    values = np.array([case.scores[index].dice for index in scored_classes(model)])
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
 def chosen_cases(model: Model, cases: Sequence[ScoredCase]) -> list[tuple[str, str]]:

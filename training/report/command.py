@@ -54,6 +54,13 @@ def build_parser() -> ArgumentParser:
         help="number the images instead of naming them, and leave out paths; what is seen in the "
         "pictures stays",
     )
+    parser.add_argument(
+        "--spacing-mm",
+        type=str | None,
+        default=None,
+        help="size of a pixel in mm, as for evaluate: one number, or rows,columns. Without it as "
+        "dataset.yaml says; else lengths are in pixels",
+    )
     return parser
 
 
@@ -65,7 +72,10 @@ def main(arguments: Sequence[str]) -> int:
     from training.report.names import CaseName, numbers, own_names
     from training.report.page import Report, render
     from training.report.record import read_run
+    from training.score.rulers import read_spacing
 
+    if settings.spacing_mm is not None:
+        read_spacing(settings.spacing_mm)
     record = read_run(settings.run)
     if settings.model is not None and not settings.model.is_file():
         raise RequestInvalid(
@@ -137,6 +147,7 @@ def _look(
     """Return what is to be seen of data and model; what is not, and why, goes into ``missing``."""
     from training.data.profile import profile
     from training.report.answers import look_at_answers, model_of
+    from training.score.rulers import rulers_for
 
     if dataset is None or record.split is None:
         if record.split is None:
@@ -146,11 +157,14 @@ def _look(
     seen, answers = None, None
     try:
         seen = profile(dataset, record.split.train)
+        rulers = rulers_for(dataset, stems, spacing_mm=settings.spacing_mm)
         if not stems:
             missing.append(f"The run's split has no {settings.part} images, so none were scored.")
             return seen, None
         with model_of(record.run, settings.model) as (model, source):
-            answers = look_at_answers(model, source, dataset, stems, part=settings.part, name=name)
+            answers = look_at_answers(
+                model, source, dataset, stems, part=settings.part, name=name, rulers=rulers
+            )
     except LongskipError as error:
         if settings.model is not None:
             raise

@@ -49,6 +49,7 @@ class Comparison:
         names: how they are called; different from each other.
         differing: settings that are not the same in all runs, None where one does not have it.
         source: which scores were compared, in words.
+        unit: of lengths, px or mm; where the runs differ in it, no length was compared.
         common: stems that all runs scored.
         left_out: how many stems only some of them scored.
         rows: the scores.
@@ -61,6 +62,7 @@ class Comparison:
     names: tuple[str, ...]
     differing: Mapping[str, tuple[Any, ...]]
     source: str
+    unit: str
     common: tuple[str, ...]
     left_out: int
     rows: tuple[Row, ...]
@@ -78,9 +80,18 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
     if len(records) < 2:
         raise RequestInvalid(f"{len(records)} run came; give at least two to compare")
     files, source = _score_files(records)
-    tables = [_scores(path, record) for path, record in zip(files, records, strict=True)]
+    units = {_unit(path) for path in files if path.is_file()}
+    # Millimetres and pixels cannot be held against each other.
+    metrics = [m for m in METRICS if len(units) < 2 or not (METRICS[m].is_length or m == "nsd")]
+    unit = "mm" if units == {"mm"} else "px"
+    tables = [
+        _scores(path, record, {column_name(metric, unit): metric for metric in metrics})
+        for path, record in zip(files, records, strict=True)
+    ]
     stems = [set(table) for table in tables]
     common = tuple(sorted(set.intersection(*stems)))
+    known = _groups(files[0])
+    groups = [known.get(stem) for stem in common]
     keys = _keys(tables, common)
     rows = []
     for kind, metric in keys:
@@ -91,8 +102,8 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
             Row(
                 kind,
                 metric,
-                tuple(summarise(column) for column in values),
-                tuple(paired_difference(column, values[0]) for column in values[1:]),
+                tuple(summarise(column, groups=groups) for column in values),
+                tuple(paired_difference(column, values[0], groups=groups) for column in values[1:]),
             )
         )
     kinds = dict.fromkeys(kind for kind, _ in keys)
@@ -101,6 +112,7 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
         names=_names(records),
         differing=_differing(records),
         source=source,
+        unit=unit,
         common=common,
         left_out=len(set.union(*stems)) - len(common),
         rows=tuple(rows),
@@ -135,7 +147,23 @@ def _newer_than_best(path: Path, record: RunRecord) -> bool:
     return path.stat().st_mtime >= best.stat().st_mtime
 
 
-def _scores(path: Path, record: RunRecord) -> dict[str, dict[ScoreKey, float]]:
+def _unit(path: Path) -> str:
+    """Return the unit of a table's lengths; px where it has none."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return "mm" if column_name("hd95", "mm") in next(csv.reader(file), []) else "px"
+
+
+def _groups(path: Path) -> dict[str, str | None]:
+    """Return the group of each stem, where the table has them."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {cells["stem"]: cells.get("group") or None for cells in csv.DictReader(file)}
+
+
+def _scores(
+    path: Path, record: RunRecord, metrics: Mapping[str, str]
+) -> dict[str, dict[ScoreKey, float]]:
     """Return stem -> (class, metric) -> score, without the background."""
     found: dict[str, dict[ScoreKey, float]] = {}
     if not path.is_file():
@@ -146,8 +174,8 @@ def _scores(path: Path, record: RunRecord) -> dict[str, dict[ScoreKey, float]]:
             if logged and cells["class"] not in logged:
                 continue
             scores = found.setdefault(cells["stem"], {})
-            for metric in METRICS:
-                cell = cells.get(column_name(metric, None))
+            for column, metric in metrics.items():
+                cell = cells.get(column)
                 if cell is not None:
                     scores[cells["class"], metric] = float(cell or "nan")
     return found

@@ -96,13 +96,13 @@ def _notes(comparison: Comparison) -> list[str]:
 def _scores(comparison: Comparison) -> Table:
     head = ("class", "metric", *comparison.names)
     head += tuple(f"{name} minus {comparison.names[0]}" for name in comparison.names[1:])
-    return head, [_score_row(row) for row in comparison.rows]
+    return head, [_score_row(row, comparison.unit) for row in comparison.rows]
 
 
-def _score_row(row: Row) -> tuple[str, ...]:
+def _score_row(row: Row, unit: str) -> tuple[str, ...]:
     return (
         row.kind,
-        metric_label(row.metric),
+        metric_label(row.metric, unit),
         *(_interval(mean) for mean in row.means),
         *(_difference(difference) for difference in row.differences),
     )

@@ -11,19 +11,26 @@ import numpy as np
 import yaml
 from scipy.stats import spearmanr
 
-from contract.measures import DEFAULT_TOLERANCE_PX, METRICS
+from contract.measures import METRICS
 from contract.metrics import Summary
 from contract.version import __version__
 from training.data.profile import DataProfile
 from training.report import charts, markup
-from training.report.answers import Answers, case_dice, collapsed
+from training.report.answers import Answers, collapsed
 from training.report.case_picture import ANSWER, TRUTH
 from training.report.clock import Clock
 from training.report.names import CaseName, own_names, without_passwords, without_paths
 from training.report.objects import SizeBin, by_size
 from training.report.properties import LABELS
 from training.report.record import RunRecord
-from training.score.cases import scored_classes, summarise_cases
+from training.score.cases import (
+    ScoredCase,
+    case_dice,
+    groups_of,
+    scored_classes,
+    summarise_cases,
+)
+from training.score.summary import summary_of_uncertainty
 
 RESEARCH_ONLY = "Research use only; not a medical device."
 PART_NAMES = {"val": "validation", "test": "test"}
@@ -39,9 +46,13 @@ METRIC_NAMES = {
     "recall": "recall",
     "hd95": "HD95",
     "assd": "ASSD",
-    "nsd": f"NSD at {DEFAULT_TOLERANCE_PX:g} px",
+    "nsd": "NSD",
     "cldice": "clDice",
     "object_f1": "F1 over objects",
+}
+UNCERTAINTY_NAMES = {
+    "entropy": "entropy of the probabilities",
+    "disagreement": "disagreement of the members",
 }
 NONE = "\N{EN DASH}"
 
@@ -284,10 +295,11 @@ def _curves(report: Report) -> str:
 def _scores(answers: Answers) -> str:
     model, cases = answers.model, answers.cases
     by_metric = summarise_cases(model, cases)
+    ruler = cases[0].ruler
     rows = [
         (
             name,
-            metric_label(metric),
+            metric_label(metric, ruler.unit, ruler.nsd_tolerance),
             _mean(summary),
             NONE
             if summary.ci95 is None
@@ -321,8 +333,9 @@ def _scores(answers: Answers) -> str:
             markup.paragraph(
                 f"Scored: {answers.source}, on {len(cases)} whole images"
                 + (f" ({tiled} of them in tiles)" if tiled else "")
-                + ". Mean over images, bootstrap interval over images. A class that is in neither "
-                f"mask nor answer has no score; in only one of the two it scores 0.{chosen}",
+                + f". Mean over images, bootstrap interval over {_drawn(cases)}. A class "
+                "that is in neither mask nor answer has no score; in only one of the two it has "
+                f"the worst one: 0, and the image's diagonal for distances.{chosen}",
                 "note",
             ),
         ],
@@ -453,12 +466,19 @@ def _by_property(answers: Answers) -> list[str]:
     ]
 
 
+def _drawn(cases: Sequence[ScoredCase]) -> str:
+    """Return what an interval is over."""
+    groups = [group for group in groups_of(cases) if group is not None]
+    return f"the {len(set(groups))} groups that they belong to" if groups else "images"
+
+
 def _calibration(answers: Answers) -> str:
     seen = answers.reliability
+    uncertainty = summary_of_uncertainty(answers.model, answers.cases)
     error = 1 - sum(seen.hits) / max(seen.total, 1)
     direction = "over" if sum(seen.confidence) > sum(seen.hits) else "under"
     return markup.section(
-        "Calibration",
+        "Calibration and uncertainty",
         [
             markup.picture(
                 charts.reliability_diagram(seen),
@@ -467,9 +487,28 @@ def _calibration(answers: Answers) -> str:
             ),
             markup.paragraph(
                 f"Expected calibration error {seen.ece:.4f} (15 bins, {seen.total:,} "
-                f"pixels of {answers.calibrated} images); {100 * error:.2f} % of the pixels are "
+                f"pixels of {len(answers.cases)} images); {100 * error:.2f} % of the pixels are "
                 f"wrong; on the whole the model is {direction}confident. Most pixels are easy "
                 "background and outweigh the hard ones: look at the diagram too."
+            ),
+            markup.table(
+                ("measure of an image", "mean in nats a pixel", "rank correlation with 1 - Dice"),
+                [
+                    (
+                        UNCERTAINTY_NAMES[measure],
+                        number(row["mean_nats"]),
+                        NONE
+                        if row["spearman_with_error"] is None
+                        else f"{row['spearman_with_error']:+.2f}",
+                    )
+                    for measure, row in uncertainty.items()
+                ],
+                numbers_from=1,
+            ),
+            markup.paragraph(
+                "Near 1, the images of which the model is least sure are the worst ones; near 0, "
+                "its doubt does not point to them.",
+                "note",
             ),
         ],
     )
@@ -573,10 +612,12 @@ def _footer() -> str:
     )
 
 
-def metric_label(metric: str) -> str:
-    """Return a metric's name as it is written; lengths are in pixels."""
+def metric_label(metric: str, unit: str = "px", tolerance: float | None = None) -> str:
+    """Return a metric's name as it is written, with the unit of lengths and of NSD's tolerance."""
     name = METRIC_NAMES.get(metric, metric)
-    return f"{name} in px (smaller is better)" if METRICS[metric].is_length else name
+    if metric == "nsd" and tolerance is not None:
+        return f"{name} at {tolerance:g} {unit}"
+    return f"{name} in {unit} (smaller is better)" if METRICS[metric].is_length else name
 
 
 def number(value: float) -> str:

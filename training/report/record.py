@@ -65,6 +65,10 @@ def read_run(root: Path) -> RunRecord:
         settings = flat(yaml.safe_load(text))
     except (yaml.YAMLError, AttributeError) as error:
         raise RunDirectoryError(f"{run.config} is no config that `fit` wrote: {error}") from error
+    if settings.get("data.fold") == "all":
+        raise RunDirectoryError(
+            f"{root} holds the runs of all folds; give one of them, such as {root / 'fold-0'}"
+        )
     planned = settings.get("trainer.max_epochs")
     return RunRecord(
         run=run,

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from contract.metrics import ClassScore, Summary, summarise
 from contract.model import Model
 from contract.spec import MetricSummary
 from imaging.channels import to_chw_float32
+from training.calibrate.reliability import NOTHING, Reliability, reliability_of
 from training.data.folder import IGNORE, Case, FolderDataset, load_image, load_mask
+from training.score.rulers import Rulers
+from training.score.uncertainty import MEASURES, mean_entropy_nats, mean_nats
 
 METRICS = ("dice", "iou")
 """Computed where nothing else is asked for, and kept in a model's spec."""
@@ -35,6 +38,10 @@ class ScoredCase:
         scores: counts of pixels by class index.
         labels: what the file answered.
         values: by class index, metric name to value; empty for a class that is not reported.
+        ruler: what its lengths are measured in.
+        entropy_nats: mean over the counted pixels; NaN where it was not asked for.
+        disagreement_nats: likewise; NaN, too, where the file does not give it.
+        reliability: how often it is right by how sure it is; of no pixel where not asked for.
     """
 
     case: Case
@@ -44,6 +51,10 @@ class ScoredCase:
     scores: tuple[ClassScore, ...]
     labels: np.ndarray
     values: tuple[Mapping[str, float], ...] = ()
+    ruler: Ruler = field(default_factory=Ruler)
+    entropy_nats: float = math.nan
+    disagreement_nats: float = math.nan
+    reliability: Reliability = NOTHING
 
     def value(self, metric: str, index: int) -> float:
         """Return the metric of a class, NaN where there is no score."""
@@ -64,7 +75,8 @@ def score_cases(
     stems: Sequence[str],
     *,
     metrics: Sequence[str] | Mapping[int, Sequence[str]] = METRICS,
-    ruler: Ruler | None = None,
+    rulers: Rulers | None = None,
+    uncertainty: bool = False,
 ) -> Iterator[ScoredCase]:
     """Segment and score the images named by ``stems``, one after the other.
 
@@ -73,20 +85,36 @@ def score_cases(
         dataset: that has the images.
         stems: which ones.
         metrics: names, for all classes but the background, or by class index.
-        ruler: what lengths are measured in; pixels without one.
+        rulers: what lengths are measured in; pixels without.
+        uncertainty: also how unsure the model is, and how rightly, which takes the memory of
+            probabilities.
 
     Raises:
         DataError: the data set's classes are not the model's.
     """
+    rulers = rulers or Rulers()
     check_classes(model, dataset)
     if not isinstance(metrics, Mapping):
         metrics = dict.fromkeys(scored_classes(model), tuple(metrics))
     for case in dataset.select(stems):
         image = to_chw_float32(load_image(case, model.spec.channels))
-        answer = model.segment(image)
+        answer = model.segment(image, probabilities=uncertainty)
+        truth, ruler = load_mask(case, dataset.spec), rulers.of(case.stem)
+        counted = truth != IGNORE
+        entropy = disagreement = math.nan
+        reliability = NOTHING
+        if answer.probabilities is not None:
+            flat = answer.probabilities.reshape(len(answer.probabilities), -1)
+            pixels = (*truth.shape[:-2], -1)
+            reliability = reliability_of(
+                flat, truth.reshape(pixels), counted.reshape(pixels), model.spec.task
+            )
+            entropy = mean_entropy_nats(answer.probabilities, model.spec.task, counted)
+        if answer.disagreement is not None:
+            disagreement = mean_nats(answer.disagreement, counted)
         measured = measure_labels(
             answer.labels,
-            load_mask(case, dataset.spec),
+            truth,
             task=model.spec.task,
             n_classes=len(model.spec.classes),
             metrics=metrics,
@@ -101,6 +129,10 @@ def score_cases(
             scores=tuple(found.counts for found in measured),
             labels=answer.labels,
             values=tuple(found.values for found in measured),
+            ruler=ruler,
+            entropy_nats=entropy,
+            disagreement_nats=disagreement,
+            reliability=reliability,
         )
 
 
@@ -126,12 +158,14 @@ def summarise_cases(
 ) -> dict[str, dict[str, Summary]]:
     """Return metric -> class name -> mean over cases with its bootstrap interval.
 
-    A metric has those classes only for which it was computed.
+    A metric has those classes only for which it was computed. Where the data set has groups, the
+    interval is over them.
     """
+    groups = groups_of(cases)
     return {
         metric: {
             model.spec.class_names[index]: summarise(
-                [case.value(metric, index) for case in cases], seed=seed
+                [case.value(metric, index) for case in cases], groups=groups, seed=seed
             )
             for index in classes
         }
@@ -146,6 +180,27 @@ def computed(model: Model, cases: Sequence[ScoredCase]) -> dict[str, list[int]]:
         for metric in ALL_METRICS
     }
     return {metric: classes for metric, classes in found.items() if classes}
+
+
+def groups_of(cases: Sequence[ScoredCase]) -> list[str | None]:
+    """Return the group of each case: what must not be taken for independent."""
+    return [case.case.group for case in cases]
+
+
+def case_dice(model: Model, case: ScoredCase) -> float:
+    """Return the mean Dice over the classes that truth or answer hold; NaN where none does."""
+    values = np.array([case.scores[index].dice for index in scored_classes(model)])
+    return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+
+
+def uncertainty_of(case: ScoredCase) -> dict[str, float]:
+    """Return each measure of uncertainty in nats, NaN where there is none."""
+    return {measure: getattr(case, f"{measure}_nats") for measure in MEASURES}
+
+
+def reliability_over(cases: Sequence[ScoredCase]) -> Reliability:
+    """Return the counts of all cases together."""
+    return sum((case.reliability for case in cases), start=NOTHING)
 
 
 def mean_dice(model: Model, cases: Sequence[ScoredCase]) -> float:
@@ -181,26 +236,34 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def write_cases_csv(
-    path: Path, model: Model, cases: Sequence[ScoredCase], *, ruler: Ruler | None = None
-) -> None:
+def write_cases_csv(path: Path, model: Model, cases: Sequence[ScoredCase]) -> None:
     """Write one row per case and class; lengths have their unit in the column's name.
+
+    Uncertainty, spacing and group are the image's, the same in all of its rows; their columns are
+    there where they are known.
 
     An empty cell is no score, because both masks are empty (``both_empty`` 1) or the truth is
     (recall), or because the metric was not computed for this class.
     """
     metrics = list(computed(model, cases))
+    unit = cases[0].ruler.unit if cases else Ruler().unit
+    of_image = {
+        name: [_of_image(case)[name] for case in cases]
+        for name in (_of_image(cases[0]) if cases else ())
+    }
+    known = [name for name, cells in of_image.items() if any(cells)]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             [
                 *("stem", "class"),
-                *(column_name(metric, ruler) for metric in metrics),
+                *(column_name(metric, unit) for metric in metrics),
                 *("both_empty", "one_empty", "prediction_px", "truth_px"),
                 *("height_px", "width_px", "tiled"),
+                *known,
             ]
         )
-        for case in cases:
+        for place, case in enumerate(cases):
             for index in scored_classes(model):
                 score, values = case.scores[index], case.values[index]
                 writer.writerow(
@@ -215,13 +278,12 @@ def write_cases_csv(
                         case.height_px,
                         case.width_px,
                         int(case.tiled),
+                        *(of_image[name][place] for name in known),
                     ]
                 )
 
 
-def write_cases_json(
-    path: Path, model: Model, cases: Sequence[ScoredCase], *, ruler: Ruler | None = None
-) -> None:
+def write_cases_json(path: Path, model: Model, cases: Sequence[ScoredCase]) -> None:
     """Write a list of cases, each with its classes; no score is null, not computed is not there."""
     rows: list[dict[str, Any]] = [
         {
@@ -229,10 +291,19 @@ def write_cases_json(
             "height_px": case.height_px,
             "width_px": case.width_px,
             "tiled": case.tiled,
+            "group": case.case.group,
+            "spacing_mm": case.ruler.spacing_mm,
+            **{
+                f"{measure}_nats": round(nats, 8)
+                for measure, nats in uncertainty_of(case).items()
+                if not math.isnan(nats)
+            },
             "classes": {
                 model.spec.class_names[index]: {
                     **{
-                        column_name(metric, ruler): None if math.isnan(value) else round(value, 6)
+                        column_name(metric, case.ruler.unit): None
+                        if math.isnan(value)
+                        else round(value, 6)
                         for metric, value in case.values[index].items()
                     },
                     "both_empty": case.scores[index].empty,
@@ -248,9 +319,27 @@ def write_cases_json(
     path.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def column_name(metric: str, ruler: Ruler | None) -> str:
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+def column_name(metric: str, unit: str = "px") -> str:
     """Return e.g. ``dice``, and ``hd95_px`` or ``hd95_mm`` for a length."""
-    return f"{metric}_{(ruler or Ruler()).unit}" if ALL_METRICS[metric].is_length else metric
+    return f"{metric}_{unit}" if ALL_METRICS[metric].is_length else metric
+
+
+def _of_image(case: ScoredCase) -> dict[str, str]:
+    """Return cells that are the same for all classes, empty where unknown."""
+    row_mm, column_mm = case.ruler.spacing_mm or ("", "")
+    return {
+        **{
+            f"{measure}_nats": "" if math.isnan(nats) else f"{nats:.8f}"
+            for measure, nats in uncertainty_of(case).items()
+        },
+        "row_mm": str(row_mm),
+        "column_mm": str(column_mm),
+        "group": case.case.group or "",
+    }
 
 
 def _cell(value: float) -> str:

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 from contract.errors import RequestInvalid
-from contract.measures import METRICS, Ruler
+from contract.measures import METRICS
 from contract.model import Model
 from training.data.fingerprint import image_hash
 from training.data.folder import FolderDataset, load_image, open_folder
@@ -25,6 +25,7 @@ from training.score.cases import (
 from training.score.choose import Choice, choose_metrics
 from training.score.contact_sheet import contact_sheet
 from training.score.pictures import write_picture
+from training.score.rulers import Rulers, read_spacing, rulers_for
 from training.score.summary import differences, summary_of, table
 
 EXAMPLES = """examples:
@@ -75,7 +76,7 @@ def build_parser() -> ArgumentParser:
         type=str,
         default=None,
         help="size of a pixel in mm, the same for all images: one number, or rows,columns. "
-        "Without it lengths are in pixels",
+        "Without it as dataset.yaml says (spacing_columns: each image's own); else in pixels",
     )
     parser.add_argument(
         "--nsd-tolerance",
@@ -91,7 +92,8 @@ def build_parser() -> ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Score, write, and print the table."""
     settings = build_parser().parse_args(list(arguments))
-    ruler = Ruler(_spacing(settings.spacing_mm), settings.nsd_tolerance)
+    if settings.spacing_mm is not None:
+        read_spacing(settings.spacing_mm)  # refused before minutes of work
     model = Model.open(settings.model, device=settings.device)
     other = (
         None if settings.against is None else Model.open(settings.against, device=settings.device)
@@ -103,6 +105,9 @@ def main(arguments: Sequence[str]) -> int:
     if other is not None:
         check_classes(other, dataset)
     stems = _stems(dataset, settings.split, settings.part)
+    rulers = rulers_for(
+        dataset, stems, spacing_mm=settings.spacing_mm, nsd_tolerance=settings.nsd_tolerance
+    )
     metrics = choose_metrics(
         settings.metrics, dataset, dataset.select(stems), scored_classes(model)
     )
@@ -113,17 +118,17 @@ def main(arguments: Sequence[str]) -> int:
             "scores below are too good for them"
         )
     settings.out.mkdir(parents=True, exist_ok=True)
-    cases = _run(model, dataset, stems, metrics, ruler)
-    write_cases_csv(settings.out / "cases.csv", model, cases, ruler=ruler)
-    write_cases_json(settings.out / "cases.json", model, cases, ruler=ruler)
-    summary = summary_of(model, cases, in_training_set=len(seen), ruler=ruler)
+    cases = _run(model, dataset, stems, metrics, rulers)
+    write_cases_csv(settings.out / "cases.csv", model, cases)
+    write_cases_json(settings.out / "cases.json", model, cases)
+    summary = summary_of(model, cases, in_training_set=len(seen))
     scored = [(model, cases)]
     if other is not None:
-        others = _run(other, dataset, stems, metrics, ruler)
-        write_cases_csv(settings.out / "cases-against.csv", other, others, ruler=ruler)
-        write_cases_json(settings.out / "cases-against.json", other, others, ruler=ruler)
+        others = _run(other, dataset, stems, metrics, rulers)
+        write_cases_csv(settings.out / "cases-against.csv", other, others)
+        write_cases_json(settings.out / "cases-against.json", other, others)
         scored.append((other, others))
-        summary["against"] = summary_of(other, others, in_training_set=None, ruler=ruler)
+        summary["against"] = summary_of(other, others, in_training_set=None)
         summary["difference"] = differences(model, cases, others)
     (settings.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     write_picture(settings.out / "contact-sheet.png", contact_sheet(dataset, *scored))
@@ -158,27 +163,12 @@ def _stems(dataset: FolderDataset, split_file: Path | None, part: str | None) ->
     return stems
 
 
-def _spacing(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        steps = [float(step) for step in text.strip("[]() ").split(",")]
-    except ValueError:
-        steps = []
-    if len(steps) not in (1, 2):
-        raise RequestInvalid(
-            f"--spacing-mm {text}: give millimetres per pixel as one number, such as 0.25, or as "
-            "rows,columns, such as 0.5,0.25"
-        )
-    return steps[0], steps[-1]
-
-
 def _run(
     model: Model,
     dataset: FolderDataset,
     stems: Sequence[str],
     metrics: Choice,
-    ruler: Ruler,
+    rulers: Rulers,
 ) -> list[ScoredCase]:
-    cases = score_cases(model, dataset, stems, metrics=metrics, ruler=ruler)
+    cases = score_cases(model, dataset, stems, metrics=metrics, rulers=rulers, uncertainty=True)
     return list(tqdm(cases, total=len(stems), desc=model.spec.name, unit="image", disable=None))

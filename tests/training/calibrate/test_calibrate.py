@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from contract.decision import Task, labels_of
 from contract.errors import DataError
 from training.calibrate.fit_temperature import fit_temperature
-from training.calibrate.observe import Observed, pick, probabilities
-from training.calibrate.reliability import BINS, NOTHING, reliability_at, reliability_of
+from training.calibrate.observe import Observed, pick, probabilities, reliability_at
+from training.calibrate.reliability import BINS, NOTHING, reliability_of
 from training.calibrate.tune_thresholds import GRID, mean_dice, tune_thresholds
 
 

@@ -117,7 +117,7 @@ def test_empty_and_ignored_as_the_policy_has_it(
         row = summary["metrics"][metric]["bright"]
         assert (row["cases"], row["excluded_empty"]) == (7 - without, without)
     shown = capsys.readouterr().out
-    assert "lengths in pixels, as no --spacing-mm is given; NSD within 2 px" in shown
+    assert "lengths in pixels, as no spacing is given; NSD within 2 px" in shown
     assert "object_f1" not in shown
     (dice,) = (line.split() for line in shown.splitlines() if " dice " in line)
     assert dice[0:2] == ["bright", "dice"]
