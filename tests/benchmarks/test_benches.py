@@ -21,8 +21,8 @@ def _check_shape(record: dict[str, Any], *, rows: int, repeats: int) -> None:
     assert record["versions"]["python"]
 
 
-def test_fit_and_the_bare_loop_end_at_the_same_weights(run_bench: Any) -> None:
-    record = run_bench(
+def test_fit_and_the_bare_loop_end_at_the_same_weights(run_bench_here: Any) -> None:
+    record = run_bench_here(
         "fit_overhead",
         *("--setting", "tiny", "--repeats", "1", "--steps", "3", "--epochs", "1"),
         *("--patience", "0"),
@@ -31,8 +31,10 @@ def test_fit_and_the_bare_loop_end_at_the_same_weights(run_bench: Any) -> None:
     assert record["settings"]["counted steps per turn"] == 3
 
 
-def test_fit_and_monai_do_the_same_steps_on_batches_of_the_same_shape(run_bench: Any) -> None:
-    record = run_bench(
+def test_fit_and_monai_do_the_same_steps_on_batches_of_the_same_shape(
+    run_bench_here: Any,
+) -> None:
+    record = run_bench_here(
         "fit_monai",
         *("--setting", "tiny", "--repeats", "1", "--steps", "3", "--epochs", "1"),
         *("--patience", "0"),

@@ -51,7 +51,6 @@ SMP_UNETS = {
 AS_IS = {name: NetConfig(name) for name in SMP_ARCHITECTURES}
 EVERY = {**OWN, **SMP_UNETS, **AS_IS}
 EXPORTED = (
-    "concat",
     "mixed",
     "residual-group-leaky",
     "dense-instance-gelu",
