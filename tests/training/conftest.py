@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
+from training.fit.folds import FoldsDirectory, read_folds
 
 FIT = (
     "--net.widths=[6,10,14]",
@@ -36,6 +37,26 @@ def run_folder(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("runs") / "run"
     assert main(["fit", f"--data.root={phantoms}", f"--out={out}", *FIT]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def fold_options(phantoms: Path, small_fit: tuple[str, ...]) -> tuple[str, ...]:
+    """Return settings that train two folds, mirrored left to right only, of a net traced soon."""
+    own = ("--trainer.max_epochs=1", "--data.folds=2", "--data.workers=0")
+    small = ("--augment.kind=photo", "--net.widths=[4,6]")
+    return (f"--data.root={phantoms}", *small_fit, *own, *small)
+
+
+@pytest.fixture(scope="session")
+def folds(
+    fold_options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> FoldsDirectory:
+    """Return the runs of both folds, trained by one command."""
+    out = tmp_path_factory.mktemp("folds") / "all"
+    assert main(["fit", *fold_options, "--data.fold=all", f"--out={out}"]) == 0
+    found = read_folds(out)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")

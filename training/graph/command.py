@@ -57,7 +57,8 @@ def build_parser() -> ArgumentParser:
         "--max-dice-loss",
         type=float,
         default=0.005,
-        help="a variant that loses more validation Dice against fp32 is left out",
+        help="a variant that loses more validation Dice against fp32 is left out (of folds: test "
+        "Dice, as they have no validation image in common)",
     )
     parser.add_argument(
         "--mirror",
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     from training.calibrate.tune import read_tune, tune
     from training.fit.folds import runs_of
     from training.graph.export import Assembly, export
+    from training.graph.gate import judging_part
     from training.graph.limits import whole_image_limit
     from training.graph.members import allowed_mirrors, common_split, load_members
     from training.graph.variants import read_precisions
@@ -120,11 +122,12 @@ def main(arguments: Sequence[str]) -> int:
                 mirrors=mirrors,
                 whole_image_max_pixels=limit,
             )
-    if len(precisions) > 1 and (split is None or not split.val):
+    if len(precisions) > 1 and (split is None or judging_part(split) is None):
         raise RequestInvalid(
             f"--precision {settings.precision} needs the run's data set with a validation part, "
-            "which every variant has to pass; leave out --no-scores, or export fp32 only. Folds "
-            "have no validation image in common: train them on one --data.split_file instead"
+            "which every variant has to pass, or with a test part where folds have no validation "
+            "image in common; leave out --no-scores, export fp32 only, or train with "
+            "--data.test_fraction above 0"
         )
     exported = export(
         Assembly(members, mirrors=mirrors, tuned=tuned),
@@ -150,8 +153,8 @@ def main(arguments: Sequence[str]) -> int:
     for variant in exported.variants:
         path = exported.path.with_name(variant.model.path.name)
         print(
-            f"{path} ({os.path.getsize(path) / 1e6:.2f} MB): validation Dice {variant.dice:.4f}, "
-            f"{variant.dice_loss:+.4f} lost"
+            f"{path} ({os.path.getsize(path) / 1e6:.2f} MB): {variant.part} Dice "
+            f"{variant.dice:.4f}, {variant.dice_loss:+.4f} lost"
         )
     for refusal in exported.refused:
         print(f"left out: {refusal.reason}")

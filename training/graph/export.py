@@ -26,7 +26,7 @@ from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.data.split import Split
 from training.fit.checkpoint import Description
 from training.graph.assemble import ModelGraph
-from training.graph.gate import MAX_DICE_LOSS
+from training.graph.gate import MAX_DICE_LOSS, judging_part
 from training.graph.limits import tiles_for, whole_image_limit
 from training.graph.members import Members, load_members
 from training.graph.onnx_file import trace, with_spec
@@ -120,8 +120,8 @@ def export(
             not empty. For several members it is ``members.common_split``.
         description: one sentence for the card.
         precisions: which files to write; ``model.onnx`` is always there and fp32. The others need
-            data set and split: int8 is calibrated on training images, validation is their gate.
-        max_dice_loss: largest loss of validation Dice with which a variant passes its gate.
+            data set and split: int8 is calibrated on training images, ``judging_part`` is the gate.
+        max_dice_loss: largest loss of Dice with which a variant passes its gate.
         say: takes one line of progress.
 
     Raises:
@@ -162,8 +162,9 @@ def export(
             spec = spec.model_copy(update={"metrics": tuple(metrics)})
         variants: list[Variant] = []
         refused: list[Refusal] = []
-        if dataset is not None and split is not None and set(precisions) != {"fp32"}:
-            full = Full(graph, traced, draft, spec, validation=scored.get("validation", ()))
+        part = None if split is None else judging_part(split)
+        if dataset is not None and split is not None and part and set(precisions) != {"fp32"}:
+            full = Full(graph, traced, draft, spec, part=part, judged=scored[part])
             variants, refused = make_variants(
                 precisions,
                 full,

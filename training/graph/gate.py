@@ -1,6 +1,7 @@
 """The gate that a precision variant has to pass: as its file answers, so it is judged."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -11,8 +12,11 @@ from contract.errors import LongskipError
 from contract.golden import OUTPUTS
 from contract.model import Model
 from contract.spec import Precision
+from training.data.split import Split
 from training.graph.prove import PROOF_BATCHES, PROOF_SIZES, proof_batch
 from training.score.cases import ScoredCase, scored_classes
+
+Part = Literal["validation", "test"]
 
 MAX_DICE_LOSS = 0.005
 # A pixel whose two best classes lie closer than this in fp32 is a tie that either may win.
@@ -70,6 +74,17 @@ def check_sizes(
     return flips / max(pixels, 1)
 
 
+def judging_part(split: Split) -> Part | None:
+    """Return the part whose images judge a variant: none of them trained any member of the model.
+
+    Validation; where folds leave no image that validates all members, the held-out test part, which
+    also stays out of int8's calibration. None where there is neither.
+    """
+    if split.val:
+        return "validation"
+    return "test" if split.test else None
+
+
 def dice_loss(model: Model, full: Sequence[ScoredCase], variant: Sequence[ScoredCase]) -> float:
     """Return how much Dice the class that loses most loses on the same cases.
 
@@ -85,17 +100,19 @@ def dice_loss(model: Model, full: Sequence[ScoredCase], variant: Sequence[Scored
     return max(known) if known else float("nan")
 
 
-def check_dice(precision: Precision, loss: float, *, max_dice_loss: float) -> None:
+def check_dice(
+    precision: Precision, loss: float, *, max_dice_loss: float, part: Part = "validation"
+) -> None:
     """Raise VariantRefused where ``loss`` (of ``dice_loss``) is above ``max_dice_loss``."""
     if loss <= max_dice_loss:
         return
     if np.isnan(loss):
         raise VariantRefused(
-            f"{precision} cannot be judged: no validation mask holds any class. Train with a "
-            "validation part that shows every class"
+            f"{precision} cannot be judged: no {part} mask holds any class. Train with a "
+            f"{part} part that shows every class"
         )
     raise VariantRefused(
-        f"{precision} loses {loss:.4f} validation Dice against fp32, allowed are "
+        f"{precision} loses {loss:.4f} {part} Dice against fp32, allowed are "
         f"{max_dice_loss:g}. Do without it, or allow more by --max-dice-loss"
     )
 

@@ -24,7 +24,7 @@ from training.data.folder import FolderDataset, load_image
 from training.data.split import Split
 from training.graph.assemble import ModelGraph
 from training.graph.fp16 import trace_fp16
-from training.graph.gate import VariantRefused, check_dice, check_sizes, dice_loss
+from training.graph.gate import Part, VariantRefused, check_dice, check_sizes, dice_loss
 from training.graph.int8 import Feeds, quantise
 from training.graph.onnx_file import with_spec
 from training.score.cases import ScoredCase, mean_dice, score_cases, spec_metrics
@@ -48,12 +48,14 @@ class Variant:
 
     Attributes:
         model: the file, proved.
-        dice: on the validation part, through the file.
+        part: whose images judged it.
+        dice: on that part, through the file.
         dice_loss: against fp32, of the class that loses most.
         clear_flips: share of synthetic pictures' clear pixels with another label than fp32's.
     """
 
     model: Model
+    part: Part
     dice: float
     dice_loss: float
     clear_flips: float
@@ -76,14 +78,16 @@ class Full:
         traced: the same as ONNX.
         model: the file, opened.
         spec: final but for ``preferred_precision``.
-        validation: how the file scored.
+        part: whose images judge the variants.
+        judged: how the file scored on them.
     """
 
     graph: ModelGraph
     traced: onnx.ModelProto
     model: Model
     spec: ModelSpec
-    validation: Sequence[ScoredCase]
+    part: Part
+    judged: Sequence[ScoredCase]
 
 
 def read_precisions(words: str) -> tuple[Precision, ...]:
@@ -118,9 +122,9 @@ def make_variants(
         precisions: fp32 among them is passed over.
         full: the model in fp32.
         folder: where ``model.<precision>.onnx`` is written.
-        dataset: whose training images calibrate int8 and whose validation images judge.
+        dataset: whose training images calibrate int8 and whose images of ``full.part`` judge.
         split: which images those are.
-        max_dice_loss: largest loss of validation Dice that passes.
+        max_dice_loss: largest loss of Dice that passes.
         say: takes one line of progress.
     """
     made: list[Variant] = []
@@ -193,8 +197,9 @@ def _judge(
         for part, stems in (("validation", split.val), ("test", split.test))
         if stems
     }
-    loss = dice_loss(full.model, full.validation, scored["validation"])
-    check_dice(precision, loss, max_dice_loss=max_dice_loss)
+    judged = scored[full.part]
+    loss = dice_loss(full.model, full.judged, judged)
+    check_dice(precision, loss, max_dice_loss=max_dice_loss, part=full.part)
     run = partial(draft.run, outputs=OUTPUTS)
     own = make_golden(run, golden.seed, golden.shape_chw, golden.intensity_range)
     metrics = [m for part, cases in scored.items() for m in spec_metrics(draft, cases, part)]
@@ -202,7 +207,8 @@ def _judge(
     _write(path, traced, spec)
     return Variant(
         model=Model.open(path, device="cpu", prove=True),
-        dice=mean_dice(draft, scored["validation"]),
+        part=full.part,
+        dice=mean_dice(draft, judged),
         dice_loss=loss,
         clear_flips=clear_flips,
     )
@@ -211,7 +217,7 @@ def _judge(
 def calibration_feeds(spec: ModelSpec, dataset: FolderDataset, split: Split) -> Iterator[Feeds]:
     """Yield inputs made of training images, evenly spread over the part, at most 32 of them.
 
-    Validation images stay out, so that the gate judges what quantising has not seen.
+    The images that judge stay out, so that the gate sees what quantising has not.
     """
     stems = sorted(split.train)
     chosen = np.linspace(0, len(stems) - 1, min(CALIBRATION_IMAGES, len(stems))).round()

@@ -186,7 +186,8 @@ def _score_row(metric: MetricSummary) -> str:
 def _variant_lines(variants: Sequence[Variant]) -> list[str]:
     if not variants:
         return []
-    rows = ["## Precision variants", "| file | MB | validation Dice | lost | labels changed |"]
+    part = variants[0].part
+    rows = ["## Precision variants", f"| file | MB | {part} Dice | lost | labels changed |"]
     rows.append("|---|---|---|---|---|")
     for variant in variants:
         path = variant.model.path
@@ -195,7 +196,7 @@ def _variant_lines(variants: Sequence[Variant]) -> list[str]:
             f"{variant.dice_loss:+.4f} | {100 * variant.clear_flips:.3f} % |"
         )
     rows.append(
-        "Lost: validation Dice against fp32, of the class that loses most. Labels changed: of the "
+        f"Lost: {part} Dice against fp32, of the class that loses most. Labels changed: of the "
         "clear pixels of synthetic pictures at sizes that were neither traced nor calibrated."
     )
     return rows

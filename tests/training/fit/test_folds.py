@@ -18,22 +18,7 @@ from training.fit.folds import FoldsDirectory, read_folds, runs_of
 from training.fit.run_directory import RunDirectory, RunDirectoryError
 from training.fit.stop import requeued_run
 
-FOLDS = 2
-
-
-@pytest.fixture(scope="session")
-def options(phantoms: Path, small_fit: tuple[str, ...]) -> tuple[str, ...]:
-    own = ("--trainer.max_epochs=1", f"--data.folds={FOLDS}", "--data.workers=0")
-    return (f"--data.root={phantoms}", *small_fit, *own)
-
-
-@pytest.fixture(scope="session")
-def folds(options: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> FoldsDirectory:
-    out = tmp_path_factory.mktemp("folds") / "all"
-    assert fit_main([*options, "--data.fold=all", f"--out={out}"]) == 0
-    found = read_folds(out)
-    assert found is not None
-    return found
+FOLDS = 2  # as the fixture trains them
 
 
 def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
@@ -48,11 +33,11 @@ def assert_equal_weights(first: RunDirectory, second: RunDirectory) -> None:
 
 
 def test_a_fold_of_all_is_the_fold_trained_by_itself(
-    folds: FoldsDirectory, options: tuple[str, ...], tmp_path: Path
+    folds: FoldsDirectory, fold_options: tuple[str, ...], tmp_path: Path
 ) -> None:
     # The last one, before which another training ran in the same process.
     alone = tmp_path / "alone"
-    assert fit_main([*options, "--data.fold=1", f"--out={alone}"]) == 0
+    assert fit_main([*fold_options, "--data.fold=1", f"--out={alone}"]) == 0
     assert_equal_weights(folds.run(1), RunDirectory(alone))
     assert folds.run(1).split.read_text() == RunDirectory(alone).split.read_text()
 
@@ -100,14 +85,14 @@ def train_until_a_fold(arguments: tuple[str, ...], fold: int, said: str) -> None
 def test_killed_in_the_second_fold_the_same_command_with_resume_goes_on(
     processes: ForkServerContext,
     folds: FoldsDirectory,
-    options: tuple[str, ...],
+    fold_options: tuple[str, ...],
     tmp_path: Path,
     checkpoint_minutes: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "all"
     arguments = (
-        *options,
+        *fold_options,
         "--data.fold=all",
         f"--out={out}",
         f"--checkpoint-minutes={checkpoint_minutes}",
@@ -130,16 +115,6 @@ def test_killed_in_the_second_fold_the_same_command_with_resume_goes_on(
     assert killed.run(0).checkpoint("last").read_bytes() == first
     for fold in range(FOLDS):
         assert_equal_weights(killed.run(fold), folds.run(fold))
-
-
-def test_export_takes_the_folder(folds: FoldsDirectory, tmp_path: Path) -> None:
-    from contract.model import Model
-
-    command = ["export", str(folds.root), "--name", "both", "--to", str(tmp_path)]
-    assert main(command) == 0
-    spec = Model.open(tmp_path / "both" / "1" / "model.onnx").spec
-    assert spec.members == FOLDS
-    assert {m.part for m in spec.metrics} == {"test"}
 
 
 def test_resume_takes_no_other_setting(folds: FoldsDirectory) -> None:

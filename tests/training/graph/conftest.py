@@ -1,18 +1,21 @@
 """Small graphs that export in seconds."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
 from contract.spec import Mirror, ModelSpec, NetDescription, Normalising, SegmentClass
 from training.graph.assemble import ModelGraph
+from training.graph.onnx_file import trace
 from training.nets.build import build_net
 from training.nets.config import NetConfig
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_graph() -> Callable[..., ModelGraph]:
     """Return a builder of an untrained graph around a U-Net of two levels."""
 
@@ -46,7 +49,27 @@ def small_graph() -> Callable[..., ModelGraph]:
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def traced(
+    small_graph: Callable[..., ModelGraph],
+) -> Callable[..., tuple[ModelGraph, onnx.ModelProto]]:
+    """Return a builder of a small graph and its trace, made once per set of options (5 s each).
+
+    Both are copies, so that a test may change them.
+    """
+    made: dict[str, tuple[ModelGraph, onnx.ModelProto]] = {}
+
+    def build(**options: Any) -> tuple[ModelGraph, onnx.ModelProto]:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            graph = small_graph(**options)
+            made[key] = (graph, trace(graph, channels=options.get("channels", 1)))
+        return copy.deepcopy(made[key])
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def spec_for() -> Callable[..., ModelSpec]:
     """Return a builder of the least spec that fits a graph."""
 

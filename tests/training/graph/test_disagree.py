@@ -84,7 +84,9 @@ def test_a_file_with_it_gives_the_labels_of_one_without_bit_for_bit(
     classes: int,
     mirrors: tuple[str, ...],
 ) -> None:
-    graph = small_graph(task=task, classes=classes, members=2, mirrors=mirrors, temperature=1.4)
+    graph = small_graph(
+        task=task, classes=classes, members=2, mirrors=mirrors, temperature=1.4, widths=(4, 6)
+    )
     assert graph.outputs == ("labels", "probabilities", "disagreement")
     image = np.random.default_rng(0).uniform(0, 255, (2, 1, 33, 47)).astype(np.float32)
     with torch.inference_mode():

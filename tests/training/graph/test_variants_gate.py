@@ -13,7 +13,14 @@ from contract.metrics import ClassScore, score_labels
 from contract.model import Model
 from contract.spec import Precision
 from training.data.case import Case
-from training.graph.gate import VariantRefused, check_dice, check_sizes, dice_loss
+from training.data.split import Split
+from training.graph.gate import (
+    VariantRefused,
+    check_dice,
+    check_sizes,
+    dice_loss,
+    judging_part,
+)
 from training.score.cases import ScoredCase
 
 Build = Callable[..., Path]
@@ -64,6 +71,17 @@ def test_exactly_a_loss_above_what_is_allowed_is_refused(loss: float, allowed: f
     else:
         with pytest.raises(VariantRefused, match="--max-dice-loss"):
             check_dice("int8", loss, max_dice_loss=allowed)
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "part"),
+    [("ab", "xy", "validation"), ("ab", "", "validation"), ("", "xy", "test"), ("", "", None)],
+)
+def test_the_test_part_judges_only_where_no_image_validates_all_members(
+    val: str, test: str, part: str | None
+) -> None:
+    split = Split(("t",), tuple(val), tuple(test), kind="random", seed=0)
+    assert judging_part(split) == part
 
 
 def test_a_loss_that_nobody_knows_is_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
 
 from contract.model import Model
@@ -16,11 +17,12 @@ from contract.spec import ModelSpec
 from training.graph.assemble import ModelGraph
 from training.graph.fp16 import half_nets, trace_fp16
 from training.graph.int8 import QUANTISED_OPERATORS, inner_nodes, quantise
-from training.graph.onnx_file import trace, with_spec
+from training.graph.onnx_file import with_spec
 
 pytestmark = pytest.mark.slow
 
 GraphBuilder = Callable[..., ModelGraph]
+Traced = Callable[..., tuple[ModelGraph, onnx.ModelProto]]
 SpecBuilder = Callable[..., ModelSpec]
 BOTH = ("labels", "probabilities")
 
@@ -48,22 +50,21 @@ def float_convs(model: onnx.ModelProto) -> list[str]:
     ("options", "nets"),
     [
         ({}, 1),
-        ({"members": 2, "mirrors": ("horizontal",), "block": "residual", "widths": (6, 8)}, 4),
+        ({"members": 2, "mirrors": ("horizontal",), "block": "residual", "widths": (4, 6)}, 4),
     ],
     ids=["plain", "two residual nets, mirrored"],
 )
 def test_all_between_the_first_and_the_last_convolution_is_int8_and_nothing_else(
-    small_graph: GraphBuilder,
+    traced: Traced,
     spec_for: SpecBuilder,
     tmp_path: Path,
     options: dict[str, Any],
     nets: int,
 ) -> None:
-    graph = small_graph(**options)
-    traced = trace(graph, channels=1)
-    before = traced.SerializeToString(deterministic=True)
-    model = quantise(traced, feeds())
-    assert traced.SerializeToString(deterministic=True) == before
+    graph, whole = traced(**options)
+    before = whole.SerializeToString(deterministic=True)
+    model = quantise(whole, feeds())
+    assert whole.SerializeToString(deterministic=True) == before
     # A residual block has a second way from its input: its 1 x 1 convolution is a first one, too.
     firsts = 2 if options else 1
     assert len(float_convs(model)) == nets * (firsts + 1)
@@ -80,15 +81,15 @@ def test_all_between_the_first_and_the_last_convolution_is_int8_and_nothing_else
     assert {p.data_type for p in points} == {TensorProto.UINT8}
 
     # Outside the net no node has come and none has gone.
-    inner = set(inner_nodes(traced))
-    outside = Counter(n.op_type for n in traced.graph.node if n.name not in inner)
+    inner = set(inner_nodes(whole))
+    outside = Counter(n.op_type for n in whole.graph.node if n.name not in inner)
     kept = Counter(n.op_type for n in model.graph.node if n.name not in inner)
     del kept["QuantizeLinear"], kept["DequantizeLinear"]
     assert kept == outside
-    assert {n.op_type for n in traced.graph.node if n.name in inner} <= set(QUANTISED_OPERATORS)
+    assert {n.op_type for n in whole.graph.node if n.name in inner} <= set(QUANTISED_OPERATORS)
 
     spec = spec_for(graph)
-    full = opened(tmp_path / "f.onnx", traced, spec)
+    full = opened(tmp_path / "f.onnx", whole, spec)
     file = opened(tmp_path / "q.onnx", model, spec)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f.onnx", "q.onnx"]
     # Sizes that were neither traced nor calibrated, with statistics of the caller's.
@@ -103,15 +104,15 @@ def test_all_between_the_first_and_the_last_convolution_is_int8_and_nothing_else
         assert np.abs(given - wanted).mean() < 0.05
         assert np.abs(given - own).max() > 1e-4
 
-    again = quantise(trace(graph, channels=1), feeds())
+    again = quantise(whole, feeds())
     assert with_spec(again, spec) == with_spec(model, spec)
 
 
-def test_ranges_come_from_the_images_that_were_run(small_graph: GraphBuilder) -> None:
-    traced = trace(small_graph(), channels=1)
+def test_ranges_come_from_the_images_that_were_run(traced: Traced) -> None:
+    _, whole = traced()
 
     def scales(readings: list[dict[str, np.ndarray]]) -> dict[str, float]:
-        model = quantise(traced, readings)
+        model = quantise(whole, readings)
         named = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
         nodes = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
         return {n.input[0]: float(named[n.input[1]]) for n in nodes}
@@ -127,13 +128,13 @@ def test_ranges_come_from_the_images_that_were_run(small_graph: GraphBuilder) ->
 
 
 def test_quantising_says_nothing_and_leaves_logging_as_it_was(
-    small_graph: GraphBuilder, capfd: pytest.CaptureFixture[str]
+    traced: Traced, capfd: pytest.CaptureFixture[str]
 ) -> None:
     root = logging.getLogger()
     handlers = list(root.handlers)
-    traced = trace(small_graph(), channels=1)
+    _, whole = traced()
     capfd.readouterr()
-    quantise(traced, feeds(1))
+    quantise(whole, feeds(1))
     said = capfd.readouterr()
     assert said.out + said.err == ""
     assert root.handlers == handlers
@@ -154,25 +155,27 @@ def test_a_net_of_one_convolution_has_nothing_to_quantise() -> None:
         quantise(onnx.helper.make_model(graph), feeds(1))
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_fp16_halves_the_net_and_keeps_its_edges_and_norms_over_the_image(
-    small_graph: GraphBuilder, spec_for: SpecBuilder, tmp_path: Path, norm: str
+@pytest.mark.parametrize(("norm", "members"), [("batch", 2), ("instance", 1)])
+def test_fp16_halves_each_net_and_keeps_its_edges_and_norms_over_the_image(
+    small_graph: GraphBuilder, spec_for: SpecBuilder, tmp_path: Path, norm: str, members: int
 ) -> None:
-    graph = small_graph(norm=norm)
+    graph = small_graph(norm=norm, members=members)
     weights = {name: w.clone() for name, w in graph.state_dict().items()}
     model = trace_fp16(graph, channels=1)
     assert all(w.equal(weights[name]) for name, w in graph.state_dict().items())
     filters = [i for i in model.graph.initializer if len(i.dims) == 4]
     assert {i.data_type for i in filters} == {TensorProto.FLOAT16}
-    halved = {type(m).__name__ for m in half_nets(graph).modules()}
+    halved = [type(m).__name__ for m in half_nets(graph).modules()]
+    assert halved.count("HalfNet") == members
     assert ("FloatNorm" in halved) == (norm == "instance")
     spec = spec_for(graph)
-    full = opened(tmp_path / "f.onnx", trace(graph, channels=1), spec)
     half = opened(tmp_path / "h.onnx", model, spec)  # which checks that the edges are float32
     assert half.takes_statistics
     # 16-bit intensities do not fit into fp16; they have to be normalised before.
     image = np.random.default_rng(3).integers(0, 65536, (2, 1, 45, 61)).astype(np.float32)
-    a, b = (m.run(image, outputs=BOTH) for m in (full, half))
-    assert np.abs(a["probabilities"] - b["probabilities"]).max() < 0.02
-    assert (a["labels"] != b["labels"]).mean() < 0.01
+    with torch.inference_mode():
+        labels, probabilities = (answer.numpy() for answer in graph(torch.from_numpy(image))[:2])
+    b = half.run(image, outputs=BOTH)
+    assert np.abs(probabilities - b["probabilities"]).max() < 0.02
+    assert (labels != b["labels"]).mean() < 0.01
     np.testing.assert_allclose(b["probabilities"].sum(axis=1), 1, atol=1e-6)
