@@ -2,10 +2,6 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -175,29 +171,6 @@ def test_the_last_checkpoint_does_not_wait_for_a_validation(
     command = ["fit", f"--data.root={phantoms}", f"--out={out}", *small_fit]
     assert main([*command, "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=5"]) == 0
     assert {p.name for p in (out / "checkpoints").iterdir()} == {"last.ckpt"}
-
-
-def test_ctrl_c_says_how_to_go_on(
-    phantoms: Path, small_fit: tuple[str, ...], tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    data = (f"--data.root={phantoms}", f"--out={out}", "--trainer.max_epochs=5000")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training", "fit", *small_fit, *data],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline_s = time.monotonic() + 200
-    while not (out / "checkpoints" / "last.ckpt").is_file():
-        assert process.poll() is None
-        assert time.monotonic() < deadline_s
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"--resume {out}" in said
-    assert "Traceback" not in said
 
 
 def test_a_time_limit_is_kept_and_said(
