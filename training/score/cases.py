@@ -23,7 +23,7 @@ from training.score.rulers import Rulers
 from training.score.uncertainty import MEASURES, mean_entropy_nats, mean_nats
 
 METRICS = ("dice", "iou")
-"""Computed where nothing else is asked for, and kept in a model's spec."""
+"""Computed where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -211,12 +211,12 @@ def mean_dice(model: Model, cases: Sequence[ScoredCase]) -> float:
 
 
 def spec_metrics(model: Model, cases: Sequence[ScoredCase], part: str) -> tuple[MetricSummary, ...]:
-    """Return the summaries as they stand in a ModelSpec."""
+    """Return the summaries as they stand in a ModelSpec; lengths have their unit in the name."""
     if part not in ("validation", "test"):
         raise ValueError(f"part must be validation or test, got {part!r}")
     return tuple(
         MetricSummary(
-            metric=metric,
+            metric=column_name(metric, cases[0].ruler.unit),
             part="test" if part == "test" else "validation",
             class_name=name,
             mean=_rounded(summary.mean),
@@ -227,7 +227,6 @@ def spec_metrics(model: Model, cases: Sequence[ScoredCase], part: str) -> tuple[
             excluded_empty=summary.excluded_empty,
         )
         for metric, by_class in summarise_cases(model, cases).items()
-        if metric in METRICS
         for name, summary in by_class.items()
     )
 

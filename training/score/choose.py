@@ -12,6 +12,8 @@ from contract.skeleton import skeleton
 from training.data.folder import Case, FolderDataset, load_mask
 
 ALWAYS = ("dice", "iou", "precision", "recall", "hd95", "assd", "nsd")
+# Kept in a model's spec; those of `ALWAYS` that say nearly what another one says are left out.
+NOT_IN_SPEC = ("assd", "nsd")
 # Masks looked at; more would change a median little.
 LOOKED_AT = 24
 # Length of the centre line over mean width, per object. Membranes of 6 px have 150 to 1300, rings
@@ -54,6 +56,15 @@ def choose_metrics(
             f"or some of {', '.join(METRICS)} with commas between them"
         )
     return dict.fromkeys(classes, tuple(name for name in METRICS if name in chosen))
+
+
+def choose_for_spec(dataset: FolderDataset, classes: Sequence[int]) -> Choice:
+    """Return the metrics that a model's spec and card give of each class, whatever the part."""
+    chosen = choose_metrics("auto", dataset, dataset.cases, classes)
+    return {
+        index: tuple(name for name in names if name not in NOT_IN_SPEC)
+        for index, names in chosen.items()
+    }
 
 
 def _truths(dataset: FolderDataset, cases: Sequence[Case]) -> list[NDArray[np.uint8]]:

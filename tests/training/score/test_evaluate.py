@@ -26,7 +26,10 @@ def test_an_exported_file_says_what_it_is_and_scores_as_the_checkpoint(
     assert spec.training_data is not None
     assert spec.training_data.images == 14
     stated = {(m.part, m.metric): m for m in spec.metrics}
-    assert set(stated) == {(p, m) for p in ("validation", "test") for m in ("dice", "iou")}
+    given = ("dice", "iou", "precision", "recall", "hd95_px", "object_f1")
+    assert set(stated) == {(p, m) for p in ("validation", "test") for m in given}
+    card = (exported_model.parent / "card.md").read_text()
+    assert f"| test | cell | hd95_px | {stated['test', 'hd95_px'].mean:.4f} |" in card
     # The checkpoint's own validation, as Lightning logged it, is what the file reaches.
     with (run_folder / "logs" / "metrics.csv").open() as file:
         logged = [float(row["val/dice"]) for row in csv.DictReader(file) if row["val/dice"]]
