@@ -122,6 +122,8 @@ def _fit_folds(
     deadline_s: float | None,
 ) -> Path:
     """Train what is not trained yet, and return the folder of all."""
+    from training.fit.trackers import end_trackers, go_on_with_trackers
+
     for fold in range(folds.folds):
         print(f"fold {fold} of {folds.folds}, numbered from 0", flush=True)
         own_deadline_s = None
@@ -133,6 +135,7 @@ def _fit_folds(
         started = folds.begin(fold)
         if started is not None:
             settings.resume, settings.out, settings.init_from = started.root, None, None
+            go_on_with_trackers(settings, started)
         try:
             _fit(
                 parser,
@@ -143,6 +146,7 @@ def _fit_folds(
         except BaseException:
             print(f"the other folds too: --resume {folds.root}", file=sys.stderr, flush=True)
             raise
+        end_trackers()
     return folds.root
 
 
@@ -199,12 +203,14 @@ def _settings_of_run(
     """Return the earlier run's own settings; only the time limit may be another."""
     _refuse_options(arguments)
     from training.fit.run_directory import RunDirectory
+    from training.fit.trackers import go_on_with_trackers
 
     run = RunDirectory(Path(given.resume))
     run.checkpoint("last")  # refuses with a clear text when there is nothing to resume
     settings: Namespace = parser.parse_path(run.config)
     settings.resume, settings.out, settings.init_from = run.root, None, None
     settings.max_minutes = given.max_minutes
+    go_on_with_trackers(settings, run)
     return settings
 
 

@@ -45,7 +45,7 @@ from training.fit.run_directory import (
     create_run_directory,
     write_environment,
 )
-from training.fit.trackers import log_settings, with_trackers
+from training.fit.trackers import log_settings, remember_trackers, with_trackers
 from training.nets.deep_supervision import DeepSupervision
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -168,7 +168,9 @@ def fit(
     trainer = build_trainer(config, run, description, validates=bool(data.split.val), resumed=point)
     if first_rank:
         own = (MetricsFile, TensorBoardLogger)
-        log_settings([tracker for tracker in trainer.loggers if not isinstance(tracker, own)], run)
+        trackers = [tracker for tracker in trainer.loggers if not isinstance(tracker, own)]
+        log_settings(trackers, run)
+        remember_trackers(trackers, run)
     if first_rank:
         print(
             f"{config.data.root}: {len(data.split.train)} images train, "
