@@ -34,7 +34,15 @@ from training.graph.prove import ExportWrong, Proof, prove_parity
 from training.graph.variants import Full, Refusal, Variant, make_variants, preferred
 from training.nets.cost import parameter_count
 from training.report.card import write_card
-from training.score.cases import ScoredCase, mean_dice, score_cases, spec_metrics
+from training.score.cases import (
+    ScoredCase,
+    mean_dice,
+    score_cases,
+    scored_classes,
+    spec_metrics,
+)
+from training.score.choose import choose_for_spec
+from training.score.rulers import rulers_for
 
 GOLDEN_SEED = 20150518  # U-Net's day on arXiv
 GOLDEN_SIZE = (72, 88)
@@ -261,7 +269,13 @@ def _golden(draft: Model, stored: Description) -> object:
 def _score(
     draft: Model, dataset: FolderDataset, stems: Sequence[str], part: str
 ) -> list[ScoredCase]:
-    cases = score_cases(draft, dataset, stems)
+    cases = score_cases(
+        draft,
+        dataset,
+        stems,
+        metrics=choose_for_spec(dataset, scored_classes(draft)),
+        rulers=rulers_for(dataset, stems),
+    )
     return list(tqdm(cases, total=len(stems), desc=f"scoring {part}", unit="image", disable=None))
 
 

@@ -27,7 +27,15 @@ from training.graph.fp16 import trace_fp16
 from training.graph.gate import Part, VariantRefused, check_dice, check_sizes, dice_loss
 from training.graph.int8 import Feeds, quantise
 from training.graph.onnx_file import with_spec
-from training.score.cases import ScoredCase, mean_dice, score_cases, spec_metrics
+from training.score.cases import (
+    ScoredCase,
+    mean_dice,
+    score_cases,
+    scored_classes,
+    spec_metrics,
+)
+from training.score.choose import choose_for_spec
+from training.score.rulers import rulers_for
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CALIBRATION_IMAGES = 32
@@ -245,6 +253,12 @@ def _write(path: Path, traced: onnx.ModelProto, spec: ModelSpec) -> Model:
 def _score(
     model: Model, dataset: FolderDataset, stems: Sequence[str], part: str
 ) -> list[ScoredCase]:
-    cases = score_cases(model, dataset, stems)
+    cases = score_cases(
+        model,
+        dataset,
+        stems,
+        metrics=choose_for_spec(dataset, scored_classes(model)),
+        rulers=rulers_for(dataset, stems),
+    )
     label = f"scoring {part}, {model.precision}"
     return list(tqdm(cases, total=len(stems), desc=label, unit="image", disable=None))
