@@ -14,9 +14,11 @@ from contract.model import Model
 from imaging.channels import to_chw_float32
 from imaging.overlay import display_rgb
 from training.calibrate.reliability import Reliability
+from training.data.fingerprint import image_hash
 from training.data.folder import IGNORE, FolderDataset, load_image, load_mask
 from training.fit.run_directory import RunDirectory
 from training.graph.export import export
+from training.report.card import answer_lines
 from training.report.case_picture import case_svg, plane_of
 from training.report.names import CaseName
 from training.report.objects import Objects, joined, objects_of
@@ -45,6 +47,7 @@ class Answers:
         source: which one it is, in words.
         part: ``val`` or ``test``.
         cases: scored, in the split's order.
+        trained_on: how many of their images the file was trained on, by their hashes.
         properties: of each case's image, by stem.
         truth_objects: by class index, held against the answer.
         answer_objects: by class index, held against the truth.
@@ -56,6 +59,7 @@ class Answers:
     source: str
     part: str
     cases: tuple[ScoredCase, ...]
+    trained_on: int
     properties: Mapping[str, ImageProperties]
     truth_objects: Mapping[int, Objects]
     answer_objects: Mapping[int, Objects]
@@ -72,7 +76,9 @@ def model_of(run: RunDirectory, path: Path | None) -> Iterator[tuple[Model, str]
     """
     if path is not None:
         model = Model.open(path, device="cpu")
-        yield model, f"the model file {path.name} (sha256 {model.sha256[:12]}…)"
+        made = [line.removeprefix("- ") for line in answer_lines(model.spec)]
+        answers = "".join(f"; {line}" for line in made)
+        yield model, f"the model file {path.name} (sha256 {model.sha256[:12]}…{answers})"
         return
     checkpoint = run.checkpoint("best")
     with tempfile.TemporaryDirectory(prefix="longskip-report-") as folder:
@@ -122,9 +128,12 @@ def look_at_answers(
     truths: dict[int, list[Objects]] = {index: [] for index in foreground}
     answers: dict[int, list[Objects]] = {index: [] for index in foreground}
     pictures: dict[str, str] = {}
+    known = set() if model.spec.training_data is None else {*model.spec.training_data.image_hashes}
+    trained_on = 0
     progress = tqdm(cases, desc="looking at answers", unit="image", disable=None)
     for place, case in enumerate(progress):
         pixels = load_image(case.case, model.spec.channels)
+        trained_on += image_hash(pixels) in known
         truth = load_mask(case.case, dataset.spec)
         counted = _counted(truth)
         image = to_chw_float32(pixels)
@@ -148,6 +157,7 @@ def look_at_answers(
         source=source,
         part=part,
         cases=cases,
+        trained_on=trained_on,
         properties=properties,
         truth_objects={index: joined(parts) for index, parts in truths.items()},
         answer_objects={index: joined(parts) for index, parts in answers.items()},

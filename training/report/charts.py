@@ -14,6 +14,8 @@ from training.report.objects import SizeBin
 
 # Beyond this spread of a quantity its axis is logarithmic.
 WIDE_RATIO = 30.0
+# The share of right ones among a few pixels is chance, and one dot of them bends the whole line.
+LEAST_IN_BIN = 50
 
 
 def curves(histories: Mapping[str, History]) -> str:
@@ -138,9 +140,10 @@ def reliability_diagram(seen: Reliability) -> str:
     with style():
         figure, (diagram, amount) = canvas(2, height_in=3.0)
         pixels, held = np.array(seen.pixels), np.array(seen.pixels) > 0
-        sure = np.array(seen.confidence)[held] / pixels[held]
-        right = np.array(seen.hits)[held] / pixels[held]
-        low = float(np.floor(10 * min(sure.min(), right.min(), 0.5)) / 10) if held.any() else 0.0
+        drawn = np.array(seen.pixels) >= LEAST_IN_BIN
+        sure = np.array(seen.confidence)[drawn] / pixels[drawn]
+        right = np.array(seen.hits)[drawn] / pixels[drawn]
+        low = float(np.floor(10 * min(sure.min(), right.min(), 0.5)) / 10) if drawn.any() else 0.0
         diagram.plot([low, 1], [low, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
         diagram.plot(sure, right, "o-", color=BLUE, markersize=4.5, label="this model")
         diagram.set(
@@ -215,7 +218,8 @@ def _line(
 
 
 def _span(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low} to {high}"
+    # On two lines: five of them side by side run into each other.
+    return f"{low}\n" if low == high else f"{low}\nto {high}"
 
 
 def _say(axes: Axes, text: str) -> None:

@@ -23,13 +23,14 @@ p { margin: .5rem 0; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem;
   margin: 1rem 0; padding: 0; list-style: none; }
 .facts li { border: 1px solid #d5d9de; border-radius: 6px; padding: .5rem .7rem; }
-.facts b { display: block; font-size: 1.25rem; line-height: 1.3;
+.facts b { display: block; white-space: nowrap; font-size: 1.25rem; line-height: 1.3;
   font-variant-numeric: tabular-nums; }
 .facts span { color: #57606a; font-size: .85rem; }
 table { border-collapse: collapse; width: 100%; margin: .7rem 0; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .28rem .7rem .28rem 0; border-bottom: 1px solid #e4e7eb;
   vertical-align: top; overflow-wrap: break-word; }
+td:first-child { min-width: 5.5em; }
 td:last-child, th:last-child { padding-right: 0; }
 th { color: #57606a; font-weight: 600; border-bottom-color: #8c959f; vertical-align: bottom; }
 td.number, th.number { text-align: right; }

@@ -115,14 +115,16 @@ def _head(report: Report) -> list[str]:
         dice = summarise_cases(answers.model, answers.cases)["dice"]
         for name, summary in list(dice.items())[:3]:
             tiles.append((_mean(summary), f"Dice, {name}, {PART_NAMES[answers.part]}"))
-        tiles.append((f"{answers.model.spec.net.parameters:,}", "parameters"))
+        spec = answers.model.spec
+        of = "" if spec.members == 1 else f" of each of {spec.members} nets"
+        tiles.append((f"{spec.net.parameters:,}", f"parameters{of}"))
     elif (best := record.history.get("val/dice")).values:
         tiles.append((f"{max(best.values):.4f}", "best Dice over classes, validation"))
     if record.split is not None:
         split = record.split
         tiles.append(
             (
-                f"{len(split.train)} / {len(split.val)} / {len(split.test)}",
+                f"{len(split.train)}/{len(split.val)}/{len(split.test)}",
                 "images: train / val / test",
             )
         )
@@ -158,6 +160,12 @@ def _warnings(report: Report) -> list[str]:
             "The model answers background on every pixel of every image: it collapsed, and every "
             "score below is that of an empty answer. Train longer, lower --optimiser.lr, or raise "
             "--data.foreground_fraction."
+        )
+    if report.answers is not None and report.answers.trained_on:
+        lines.append(
+            f"{report.answers.trained_on} of the {len(report.answers.cases)} images scored below "
+            "are among those that the model file was trained on: its scores are too good. Take "
+            "--part test."
         )
     return lines
 
@@ -300,10 +308,10 @@ def _scores(answers: Answers) -> str:
         (
             name,
             metric_label(metric, ruler.unit, ruler.nsd_tolerance),
-            _mean(summary),
+            NONE if summary.mean is None else score(summary.mean, metric),
             NONE
             if summary.ci95 is None
-            else f"{number(summary.ci95[0])} to {number(summary.ci95[1])}",
+            else f"{score(summary.ci95[0], metric)} to {score(summary.ci95[1], metric)}",
             str(summary.cases),
             str(summary.excluded_empty),
         )
@@ -483,7 +491,7 @@ def _calibration(answers: Answers) -> str:
             markup.picture(
                 charts.reliability_diagram(seen),
                 "Share of pixels whose label is right, by the confidence in it; below the dashed "
-                "line the model is too sure.",
+                "line the model is too sure. Bins of fewer than 50 pixels are left out.",
             ),
             markup.paragraph(
                 f"Expected calibration error {seen.ece:.4f} (15 bins, {seen.total:,} "
@@ -618,6 +626,11 @@ def metric_label(metric: str, unit: str = "px", tolerance: float | None = None) 
     if metric == "nsd" and tolerance is not None:
         return f"{name} at {tolerance:g} {unit}"
     return f"{name} in {unit} (smaller is better)" if METRICS[metric].is_length else name
+
+
+def score(value: float, metric: str) -> str:
+    """Return a length with two digits after the point, all else with four; a dash for NaN."""
+    return f"{value:.2f}" if METRICS[metric].is_length and not math.isnan(value) else number(value)
 
 
 def number(value: float) -> str:

@@ -196,6 +196,40 @@ def test_chromium_draws_the_page_without_a_complaint(
     assert not dark[:, -20:].any()
 
 
+def test_images_that_trained_the_file_are_told_and_lengths_are_in_millimetres(
+    copied: Path, exported_model: Path, parsed: Callable, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(copied, tmp_path / "run"))
+    split = json.loads((run / "split.json").read_text())
+    # As where a file of other folds is looked at: one image of this part trained it.
+    split["val"], split["train"] = [*split["val"], split["train"][0]], split["train"][1:]
+    (run / "split.json").write_text(json.dumps(split))
+    command = ["report", str(run), "--model", str(exported_model), "--spacing-mm=0.5,2"]
+    assert main(command) == 0
+    page = parsed(run / "report.html")
+    assert f"1 of the {len(split['val'])} images scored below are among those" in page.text
+    table = next(t for t in page.tables if t[0][:3] == ["class", "metric", "mean"])
+    shown = numbers_by_class(table)
+    with (run / "report-val.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    mean = np.mean([float(row["hd95_mm"]) for row in rows])
+    assert float(shown["cell", "HD95 in mm (smaller is better)"][0]) == pytest.approx(
+        mean, abs=6e-3
+    )
+    assert ("cell", "NSD at 4 mm") in shown
+    assert {(row["row_mm"], row["column_mm"]) for row in rows} == {("0.5", "2.0")}
+    uncertainty = next(t for t in page.tables if t[0][0] == "measure of an image")
+    assert [row[0] for row in uncertainty[1:]] == ["entropy of the probabilities"]
+
+
+def test_a_folder_of_folds_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("data: {folds: 3, fold: all}\n")
+    assert main(["report", str(tmp_path)]) == 1
+    assert f"give one of them, such as {tmp_path / 'fold-0'}" in capsys.readouterr().err
+
+
 def scored(stem: str, prediction_px: int, truth_px: int, overlap_px: int) -> ScoredCase:
     return ScoredCase(
         case=Case(stem, Path(f"{stem}.png"), Path(f"{stem}.png")),
