@@ -1,14 +1,17 @@
 """One image of a batch that fails does not spoil the others' answers."""
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from contract.errors import RequestInvalid
 from contract.model import Model, Segmentation
 from service.engine.budget import PixelBudget
+from service.engine.encode import Answer, encode
 from service.engine.engine import batch_pixels
 from service.engine.queue import Job
 from service.engine.run import run_batch
@@ -69,3 +72,26 @@ def test_a_failing_batch_is_run_image_by_image(models: Path, make_pixels: Any) -
         outcome = outcomes[n]
         assert isinstance(outcome, Segmentation)
         np.testing.assert_array_equal(outcome.labels, model.segment(images[n]).labels)
+
+
+@pytest.mark.parametrize("members", [True, False])
+def test_disagreement_is_in_an_npz_of_a_model_that_gives_it(
+    tmp_path: Path, build_threshold_model: Any, make_pixels: Any, members: bool
+) -> None:
+    file = build_threshold_model(tmp_path / "model.onnx", with_disagreement=members)
+    model = Model.open(file, device="cpu", threads=1)
+    images = [make_pixels(20, 30, seed=n).transpose(2, 0, 1).astype(np.float32) for n in range(3)]
+
+    async def run(images: list[Any]) -> list[Segmentation | Exception]:
+        loop = asyncio.get_running_loop()
+        lease = PixelBudget(1).lease()
+        return run_batch(model, [Job(i, True, lease, loop.create_future()) for i in images])
+
+    for outcome in [*asyncio.run(run(images)), *asyncio.run(run(images[:1]))]:
+        assert isinstance(outcome, Segmentation)
+        assert outcome.probabilities is not None
+        archive = np.load(io.BytesIO(encode(Answer(model.spec, outcome, None, 0.5), "npz")))
+        names = {"labels", "probabilities", *(["disagreement"] if members else [])}
+        assert set(archive.files) == names
+        if members:
+            np.testing.assert_array_equal(archive["disagreement"], outcome.probabilities[0])
