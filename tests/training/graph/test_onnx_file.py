@@ -46,7 +46,6 @@ def written(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> Path:
         (
             {
                 "widths": (4, 6),
-                "members": 2,
                 "mirrors": ("horizontal", "vertical", "both"),
                 "temperature": 1.7,
             },
@@ -75,7 +74,7 @@ def written(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> Path:
         "plain",
         "no skips, RGB, fixed",
         "instance norm, multilabel",
-        "members, mirrors, temperature",
+        "mirrors, temperature",
         "members, working size, thresholds",
         "multilabel, mirror, temperature, thresholds",
     ],

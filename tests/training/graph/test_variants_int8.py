@@ -159,7 +159,7 @@ def test_a_net_of_one_convolution_has_nothing_to_quantise() -> None:
 def test_fp16_halves_each_net_and_keeps_its_edges_and_norms_over_the_image(
     small_graph: GraphBuilder, spec_for: SpecBuilder, tmp_path: Path, norm: str, members: int
 ) -> None:
-    graph = small_graph(norm=norm, members=members)
+    graph = small_graph(norm=norm, members=members, widths=(4, 6))
     weights = {name: w.clone() for name, w in graph.state_dict().items()}
     model = trace_fp16(graph, channels=1)
     assert all(w.equal(weights[name]) for name, w in graph.state_dict().items())
