@@ -73,4 +73,6 @@ bench: $(READY)  ## fit against a bare loop and MONAI, the service against sessi
 	$(BIN)/python -m benchmarks.fit_overhead --setting small --steps 40 \
 	  --out benchmarks/results/fit_overhead_small.md
 	$(BIN)/python -m benchmarks.fit_monai --out benchmarks/results/fit_monai.md
+	$(BIN)/python -m benchmarks.fit_monai --setting small --steps 40 \
+	  --out benchmarks/results/fit_monai_small.md
 	$(BIN)/python -m benchmarks.service_overhead --out benchmarks/results/service_overhead.md
