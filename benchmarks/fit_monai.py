@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch.utils.data import RandomSampler
 
+from benchmarks.command import add_training_options, bench_parser, finish
 from benchmarks.fit_overhead import (
     SETTINGS,
     Bench,
@@ -32,7 +33,7 @@ from benchmarks.fit_overhead import (
     fit_turn,
     prepare,
 )
-from benchmarks.record import Record, make_record, show_record, write_record
+from benchmarks.record import Record, make_record
 from benchmarks.turns import take_rounds
 from training.data.augment import ROTATED_SHARE
 from training.fit.optimiser import build_optimiser, build_schedule
@@ -206,39 +207,12 @@ def measure(asked: argparse.Namespace) -> Record:
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fit_monai",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--setting", choices=SETTINGS, default="nuclei", help="net, patch and batch (nuclei)"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each side (5)")
-    parser.add_argument("--steps", type=int, default=12, help="steps of one epoch (12)")
-    parser.add_argument("--epochs", type=int, default=2, help="counted epochs of a turn (2)")
-    parser.add_argument(
-        "--patience", type=int, default=5, help="disturbed rounds that are taken again (5)"
-    )
-    parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write it."""
-    parser = build_parser()
+    parser = bench_parser("fit_monai", doc=__doc__, examples=EXAMPLES)
+    add_training_options(parser, settings=SETTINGS, setting="nuclei", steps=12)
     asked = parser.parse_args(arguments)
-    if asked.repeats < 1 or asked.steps < 2 or asked.epochs < 1:
-        parser.error("--repeats and --epochs must be >= 1, --steps >= 2")
-    record = measure(asked)
-    show_record(record)
-    if asked.out is not None:
-        write_record(record, asked.out)
-        print(f"written to {asked.out}")
-    return 0 if all(record.checks.values()) else 1
+    return finish(measure(asked), asked.out)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.command import add_training_options, bench_parser, finish
 from benchmarks.fit_overhead import SETTINGS, Bench, Turn, compare, fit_turn, prepare
-from benchmarks.record import Record, make_record, show_record, write_record
+from benchmarks.record import Record, make_record
 from benchmarks.turns import take_rounds
 
 EXAMPLES = """examples:
@@ -195,39 +196,12 @@ def measure(asked: argparse.Namespace) -> Record:
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fit_nnunet",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--setting", choices=COMPARED, default="small", help="net, patch and batch (small)"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each side (5)")
-    parser.add_argument("--steps", type=int, default=24, help="steps of one epoch (24)")
-    parser.add_argument("--epochs", type=int, default=2, help="counted epochs of a turn (2)")
-    parser.add_argument(
-        "--patience", type=int, default=5, help="disturbed rounds that are taken again (5)"
-    )
-    parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write it."""
-    parser = build_parser()
+    parser = bench_parser("fit_nnunet", doc=__doc__, examples=EXAMPLES)
+    add_training_options(parser, settings=COMPARED, setting="small", steps=24)
     asked = parser.parse_args(arguments)
-    if asked.repeats < 1 or asked.steps < 2 or asked.epochs < 1:
-        parser.error("--repeats and --epochs must be >= 1, --steps >= 2")
-    record = measure(asked)
-    show_record(record)
-    if asked.out is not None:
-        write_record(record, asked.out)
-        print(f"written to {asked.out}")
-    return 0 if all(record.checks.values()) else 1
+    return finish(measure(asked), asked.out)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from benchmarks.record import Record, Row, make_record, show_record, write_record
+from benchmarks.command import add_training_options, bench_parser, finish
+from benchmarks.record import Record, Row, make_record
 from benchmarks.turns import take_rounds
 from training.data.datamodule import SegmentationData
 from training.data.fingerprint import fingerprint
@@ -296,39 +297,12 @@ def _row(
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fit_overhead",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--setting", choices=SETTINGS, default="nuclei", help="net, patch and batch (nuclei)"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each side (5)")
-    parser.add_argument("--steps", type=int, default=12, help="steps of one epoch (12)")
-    parser.add_argument("--epochs", type=int, default=2, help="counted epochs of a turn (2)")
-    parser.add_argument(
-        "--patience", type=int, default=5, help="disturbed rounds that are taken again (5)"
-    )
-    parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write it."""
-    parser = build_parser()
+    parser = bench_parser("fit_overhead", doc=__doc__, examples=EXAMPLES)
+    add_training_options(parser, settings=SETTINGS, setting="nuclei", steps=12)
     asked = parser.parse_args(arguments)
-    if asked.repeats < 1 or asked.steps < 2 or asked.epochs < 1:
-        parser.error("--repeats and --epochs must be >= 1, --steps >= 2")
-    record = measure(asked)
-    show_record(record)
-    if asked.out is not None:
-        write_record(record, asked.out)
-        print(f"written to {asked.out}")
-    return 0 if all(record.checks.values()) else 1
+    return finish(measure(asked), asked.out)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.record import Record, Row, make_record, show_record, write_record
+from benchmarks.command import at_least, bench_parser, finish
+from benchmarks.record import Record, Row, make_record
 from benchmarks.turns import take_rounds
 from contract.errors import LongskipError
 from contract.model import Model
@@ -257,42 +258,23 @@ def _post(url: str, image: Path) -> bytes:
         return bytes(answer.read())
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.service_overhead",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write it."""
+    parser = bench_parser("service_overhead", doc=__doc__, examples=EXAMPLES)
     parser.add_argument("--models", type=Path, default=Path("models"), help="repository (models)")
     parser.add_argument("--model", default="nuclei", help="name (nuclei)")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="(cpu)")
     parser.add_argument("--image", type=Path, default=SAMPLE, help=f"PNG to send ({SAMPLE})")
-    parser.add_argument("--phantom", type=int, metavar="PX", help="send a phantom of this side")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each (5)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of a turn (10)")
     parser.add_argument(
-        "--patience", type=int, default=5, help="disturbed rounds that are taken again (5)"
+        "--phantom", type=at_least(1), metavar="PX", help="send a phantom of this side"
     )
-    parser.add_argument("--out", type=Path, help="write the result here, .md or .json")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, write it."""
-    parser = build_parser()
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a turn (10)")
     asked = parser.parse_args(arguments)
-    if asked.repeats < 1 or asked.seconds <= 0 or (asked.phantom or 1) < 1:
-        parser.error("--repeats and --phantom must be >= 1, --seconds above 0")
+    if asked.seconds <= 0:
+        parser.error("--seconds must be above 0")
     # So that the service ends with the bench where `timeout` or a job's end stops it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    record = measure(asked)
-    show_record(record)
-    if asked.out is not None:
-        write_record(record, asked.out)
-        print(f"written to {asked.out}")
-    return 0 if all(record.checks.values()) else 1
+    return finish(measure(asked), asked.out)
 
 
 if __name__ == "__main__":
