@@ -88,6 +88,11 @@ class DataConfig:
         if self.fold == "all":
             if self.folds is None or self.folds < 2:
                 raise ValueError(f"fold all needs folds >= 2, e.g. folds 5; got folds {self.folds}")
+            if self.split_file is not None:
+                raise ValueError(
+                    f"split_file {self.split_file} is one split, and fold all makes one for each "
+                    "fold; leave split_file out, or train one fold"
+                )
         elif self.folds is not None and not (self.folds >= 2 and 0 <= self.fold < self.folds):
             raise ValueError(
                 f"folds must be >= 2 and fold in 0..folds-1, got folds {self.folds}, "

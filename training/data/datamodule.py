@@ -24,7 +24,7 @@ from training.data.folder import FolderDataset, load_image, open_folder
 from training.data.loader import TimedLoader
 from training.data.order import EpochOrder
 from training.data.samples import PatchSamples, Sample, WholeImages
-from training.data.split import Split, make_split, read_split, write_split
+from training.data.split import Split, find_split, write_split
 
 __all__ = ["DataConfig", "SegmentationData", "choose_patch"]
 
@@ -202,10 +202,8 @@ def choose_patch(dataset: FolderDataset, stems: tuple[str, ...]) -> tuple[int, i
 
 
 def _split(dataset: FolderDataset, config: DataConfig) -> Split:
-    if config.split_file is not None and Path(config.split_file).is_file():
-        return read_split(Path(config.split_file), dataset)
-    split = make_split(dataset, config)
-    if config.split_file is not None:
+    split = find_split(dataset, config)
+    if config.split_file is not None and not Path(config.split_file).is_file():
         write_split(split, Path(config.split_file))
     return split
 

@@ -80,6 +80,26 @@ def make_split(dataset: FolderDataset, config: DataConfig) -> Split:
     )
 
 
+def find_split(dataset: FolderDataset, config: DataConfig) -> Split:
+    """Return the split of ``config.split_file`` where that exists, else a new one.
+
+    Raises:
+        DataError: the file is no split of this data set, or not of the fold that is asked for;
+            see ``make_split``.
+    """
+    path = None if config.split_file is None else Path(config.split_file)
+    if path is None or not path.is_file():
+        return make_split(dataset, config)
+    split = read_split(path, dataset)
+    if config.folds is not None and (split.fold, split.folds) != (config.fold, config.folds):
+        held = "no fold" if split.folds is None else f"fold {split.fold} of {split.folds}"
+        raise DataError(
+            f"{path} is {held}, but fold {config.fold} of {config.folds} is asked for: the file "
+            "would win. Leave data.split_file out, or data.folds and data.fold"
+        )
+    return split
+
+
 def write_split(split: Split, path: Path) -> None:
     """Write ``split`` as JSON, one part per key."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +190,7 @@ def _parts(
         raise DataError(f"{rest} image(s) cannot make {config.folds} folds; lower folds")
     # Nearly equal folds; the first ones take the remainder.
     folds = [rest // config.folds + (i < rest % config.folds) for i in range(config.folds)]
-    *chunks, test = _fill(units, [*folds, test_size], kind)
+    *chunks, test = _fill(units, [*folds, test_size], kind, folded=True)
     train = [unit for i, chunk in enumerate(chunks) if i != fold for unit in chunk]
     return train, chunks[fold], test
 
@@ -179,14 +199,24 @@ def _share(total: int, fraction: float) -> int:
     return max(1, round(total * fraction)) if fraction > 0 else 0
 
 
-def _fill(units: Sequence[Unit], sizes: Sequence[int], kind: SplitKind) -> list[list[Unit]]:
+def _fill(
+    units: Sequence[Unit], sizes: Sequence[int], kind: SplitKind, *, folded: bool = False
+) -> list[list[Unit]]:
     """Deal ``units`` out to parts of about ``sizes`` stems; every wanted part gets one."""
     wanted = [index for index, size in enumerate(sizes) if size > 0]
-    if len(units) < len(wanted) or min(sizes) < 0 or sizes[0] == 0:
+    if len(units) < len(wanted) or sizes[0] <= 0:
+        what = "group" if kind == "group" else "image"
+        parts_wanted = 1 + sum(size > 0 for size in sizes[1:])
+        remedies = [f"add {what}s"]
+        if folded:
+            remedies.append("lower data.folds")
+        if sizes[-1] > 0 or not folded:
+            remedies.append(
+                f"data.{'test' if sizes[-1] > 0 else 'val'}_fraction 0 does without one"
+            )
         raise DataError(
-            f"{len(units)} {'group' if kind == 'group' else 'image'}(s) cannot be split into "
-            f"{len(sizes)} parts of {list(sizes)} images; add images, or lower val_fraction, "
-            "test_fraction or folds"
+            f"{len(units)} {what}(s) cannot be split into {parts_wanted} parts of one {what} or "
+            f"more: {', or '.join(remedies)}"
         )
     parts: list[list[Unit]] = [[] for _ in sizes]
     if kind != "group":  # units are single stems, already in the order to be cut

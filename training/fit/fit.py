@@ -117,7 +117,9 @@ def fit(
             return RunDirectory(config.resume)
     data_config = config.data
     if config.resume is not None:
-        data_config = replace(data_config, split_file=str(RunDirectory(config.resume).split))
+        # The run's own split, whatever it was made of.
+        split_file = str(RunDirectory(config.resume).split)
+        data_config = replace(data_config, split_file=split_file, folds=None, fold=0)
     data = SegmentationData(data_config, config.augment, dataset=dataset)
     if point is not None:
         data.start_at(epoch=point.epoch, batches=point.batches)

@@ -14,7 +14,7 @@ from contract.errors import RequestInvalid
 from training.data.config import DataConfig
 from training.data.folder import FolderDataset, open_folder
 from training.data.profile import DataProfile, profile
-from training.data.split import make_split, read_split
+from training.data.split import find_split
 from training.plan.machine import Machine, this_machine
 from training.plan.rules import RULES, Choice, Pace, plan
 
@@ -110,10 +110,7 @@ def look(given: Mapping[str, Any], data: DataConfig) -> Situation:
         DataError: the data set or the split has faults.
     """
     dataset = open_folder(Path(data.root), None if data.spec is None else Path(data.spec))
-    if data.split_file is not None and Path(data.split_file).is_file():
-        split = read_split(Path(data.split_file), dataset)
-    else:
-        split = make_split(dataset, data)
+    split = find_split(dataset, data)
     accelerator = given.get("trainer.accelerator", "auto")
     return Situation(
         dataset=dataset,

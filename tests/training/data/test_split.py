@@ -11,7 +11,7 @@ from contract.errors import DataError
 from training.data.config import DataConfig
 from training.data.folder import Case, FolderDataset
 from training.data.spec import DatasetSpec
-from training.data.split import Split, make_split, read_split, write_split
+from training.data.split import Split, find_split, make_split, read_split, write_split
 
 
 def dataset_of(groups: list[str | None]) -> FolderDataset:
@@ -129,6 +129,33 @@ def test_too_few_units_are_refused(groups, config):
         make_split(dataset_of(groups), config)
 
 
+@pytest.mark.parametrize(
+    ("groups", "config", "said"),
+    [
+        ([None], DataConfig(), r"1 image\(s\).*3 parts.*add images, or data.test_fraction 0"),
+        ([None], DataConfig(test_fraction=0.0), r"2 parts.*data.val_fraction 0"),
+        (["a", "b"] * 9, DataConfig(), r"2 group\(s\).*3 parts.*add groups"),
+        (["a", "b"] * 9, DataConfig(folds=3, test_fraction=0), "3 parts.*lower data.folds$"),
+    ],
+)
+def test_too_few_units_are_told_what_to_do(groups, config, said):
+    with pytest.raises(DataError, match=said) as refused:
+        make_split(dataset_of(groups), config)
+    assert "-1" not in str(refused.value)
+
+
+def test_a_split_file_of_another_fold_is_refused(tmp_path):
+    dataset, file = dataset_of([None] * 20), tmp_path / "split.json"
+    config = DataConfig(folds=4, fold=1, split_file=str(file))
+    write_split(make_split(dataset, config), file)
+    assert find_split(dataset, config).fold == 1
+    with pytest.raises(DataError, match="is fold 1 of 4, but fold 2 of 4 is asked for"):
+        find_split(dataset, replace(config, fold=2))
+    write_split(make_split(dataset, DataConfig()), file)
+    with pytest.raises(DataError, match="is no fold, but fold 1 of 4"):
+        find_split(dataset, config)
+
+
 def test_group_without_groups():
     with pytest.raises(DataError, match="group_column"):
         make_split(dataset_of([None] * 9), DataConfig(split="group"))
@@ -180,6 +207,7 @@ def test_a_stem_in_two_parts_is_refused():
         ({"val_fraction": -0.1}, "val_fraction must lie in 0..1"),
         ({"folds": 1}, "folds must be >= 2"),
         ({"folds": 3, "fold": 3}, "fold 3"),
+        ({"folds": 3, "fold": "all", "split_file": "split.json"}, "leave split_file out"),
         ({"patch": (64, 64), "working_size": (64, 64)}, "exclude each other"),
         ({"patch": (64, 0)}, "each >= 1"),
         ({"batch_size": 0}, "batch_size must be >= 1"),
