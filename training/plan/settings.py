@@ -78,24 +78,16 @@ def given_options(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str,
 
 
 def data_config(settings: Namespace, given: Mapping[str, Any]) -> DataConfig:
-    """Return where the images are and how they are split; other settings at their defaults.
+    """Return the data settings before anything is planned; what was given is checked by itself.
+
+    A plan around a patch of no pixels would be none.
 
     Raises:
         RequestInvalid: a setting's own check fails.
     """
-    data = settings.data
     try:
-        return DataConfig(
-            root=data.root,
-            spec=data.spec,
-            split=data.split,
-            split_file=data.split_file,
-            val_fraction=data.val_fraction,
-            test_fraction=data.test_fraction,
-            folds=data.folds,
-            fold=data.fold,
-            seed=given.get("data.seed", settings.seed),
-        )
+        seed = given.get("data.seed", settings.seed)
+        return DataConfig(**{**vars(settings.data), "seed": seed})
     except ValueError as error:
         raise RequestInvalid(str(error)) from error
 

@@ -33,6 +33,7 @@ SETTINGS = (
     "--trainer.check_val_every_n_epoch=1",
     "--trainer.accumulate_grad_batches=2",
     "--trainer.log_every_n_steps=1",
+    "--channels-last=true",
     "--trainer.accelerator=cpu",
     "--trainer.precision=32-true",
     "--trainer.callbacks+=EarlyStopping",

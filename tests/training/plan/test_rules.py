@@ -155,6 +155,19 @@ def test_memory_bounds_the_batch_and_small_batches_are_accumulated(
     )
 
 
+def test_precision_and_layout_follow_the_hardware(make_profile: MakeProfile) -> None:
+    def chosen(*, gpu: bool, bf16: bool) -> tuple[object, object]:
+        memory = 1 << 34 if gpu else None
+        machine = Machine(cores=4, memory_bytes=1 << 34, gpu_memory_bytes=memory, bf16=bf16)
+        planned = values(make_profile(), machine)
+        return planned["trainer.precision"], planned.get("channels_last")
+
+    assert chosen(gpu=False, bf16=True) == ("bf16-mixed", True)
+    assert chosen(gpu=False, bf16=False) == ("32-true", True)
+    assert chosen(gpu=True, bf16=True) == ("bf16-mixed", True)
+    assert chosen(gpu=True, bf16=False) == ("32-true", None)
+
+
 def test_who_counts_epochs_or_samples_gets_just_these(
     make_profile: MakeProfile, cpu: Machine
 ) -> None:
