@@ -184,7 +184,9 @@ def _planned(
     if rank() == 0 and planned.choices:
         print("planned, with reasons in the run's config.yaml:")
         for choice in planned.choices:
-            print(f"  {choice.option} {choice.value}")
+            # How long it trains is what a time limit decides, and whether that is long enough.
+            why = f" ({choice.reason})" if choice.option == "trainer.max_epochs" else ""
+            print(f"  {choice.option} {choice.value}{why}")
     return planned
 
 

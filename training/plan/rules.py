@@ -13,7 +13,7 @@ resized whole.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from training.data.profile import ClassProfile, DataProfile
@@ -529,9 +529,11 @@ def max_epochs(known: Known) -> Chosen:
     total = count * epoch_steps(known)
     if known.pace is None:
         return count, f"{count} epochs of {epoch_steps(known)} steps are {total} steps"
+    unhurried = steps(replace(known, pace=None))
+    fewer = "" if total >= unhurried / 2 else f"; without a limit it would be {unhurried}"
     return count, (
         f"{total} steps of {known.step_s(known.pace):.2f} s (measured) and the validations fit in "
-        f"{known.pace.left_s:.0f} s with {100 * (1 - PLANNED_SHARE):.0f} % to spare"
+        f"{known.pace.left_s:.0f} s with {100 * (1 - PLANNED_SHARE):.0f} % to spare{fewer}"
     )
 
 

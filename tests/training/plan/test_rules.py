@@ -1,6 +1,7 @@
 """Each rule in a case where its answer can be told by hand, and all of them on any profile."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -236,6 +237,23 @@ def test_large_images_are_drawn_more_often_where_sizes_differ(
 
 
 # ---- how long
+
+
+def test_a_short_time_limit_says_what_it_costs(make_profile: MakeProfile, cpu: Machine) -> None:
+    def why(left_s: float) -> str:
+        pace = Pace(step_s=1.0, samples=8, validation_s=0.0, left_s=left_s)
+        known = {"data.batch_size": 8}
+        choices = plan(make_profile(), cpu, train_images=70, val_images=15, given=known, pace=pace)
+        return next(c.reason for c in choices if c.option == "trainer.max_epochs")
+
+    unhurried = plan(
+        make_profile(), cpu, train_images=70, val_images=15, given={"data.batch_size": 8}
+    )
+    total = steps_of({"data.batch_size": 8, **{c.option: c.value for c in unhurried}}, 70)
+    told = re.search(r"without a limit it would be (\d+)$", why(60.0))
+    assert told is not None
+    assert int(told[1]) == pytest.approx(total, rel=0.1)  # whole epochs are trained
+    assert "without a limit" not in why(36000.0)
 
 
 @pytest.mark.parametrize("step_s", [0.05, 0.7, 12.0])
