@@ -81,6 +81,16 @@ def _notes(comparison: Comparison) -> list[str]:
             f"Not trained to the planned end: {', '.join(unfinished)}. Do not hold such a run "
             "against one that was; its schedule did not reach its end."
         )
+    shortened = [
+        f"{name} ({record.history.epochs} of {record.planned_epochs} epochs)"
+        for name, record in zip(comparison.names, comparison.records, strict=True)
+        if record.finished and record.shortened_to is not None
+    ]
+    if shortened:
+        notes.append(
+            f"Shortened to keep the time limit: {', '.join(shortened)}. The schedule reached its "
+            "end, but in fewer steps than planned: part of a difference may be that."
+        )
     if comparison.left_out:
         notes.append(
             f"{comparison.left_out} images were scored by some of the runs only and are left out: "

@@ -137,6 +137,11 @@ def _head(report: Report) -> list[str]:
 
 def _state(record: RunRecord) -> str:
     done, planned = record.history.epochs, record.planned_epochs
+    if record.finished and record.shortened_to is not None:
+        return (
+            f"Finished: {done} epochs. {planned} were planned; the machine was slower than that, "
+            "and --max-minutes cut them. The schedule reached its end."
+        )
     if record.finished:
         return f"Finished: all {planned} epochs were trained."
     of = "" if planned is None else f" of {planned}"

@@ -11,8 +11,9 @@ import yaml
 
 from contract.errors import DataError
 from training.data.split import Split, read_split
+from training.fit.checkpoint import CheckpointUnreadable, read_whole
 from training.fit.dotted import flat
-from training.fit.run_directory import RunDirectory, RunDirectoryError
+from training.fit.run_directory import LAST, PREVIOUS, RunDirectory, RunDirectoryError
 from training.report.history import History, read_history
 
 
@@ -28,6 +29,8 @@ class RunRecord:
         split: None where it is not there or not readable.
         history: what was logged.
         planned_epochs: None where the run had no such plan (``max_steps``, ``max_time``).
+        shortened_to: how many of them were left when the schedule was shortened to keep a time
+            limit; None where it was not.
     """
 
     run: RunDirectory
@@ -37,6 +40,7 @@ class RunRecord:
     split: Split | None
     history: History
     planned_epochs: int | None
+    shortened_to: int | None = None
 
     @property
     def name(self) -> str:
@@ -45,8 +49,9 @@ class RunRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether all planned epochs were done."""
-        return self.planned_epochs is not None and self.history.epochs >= self.planned_epochs
+        """Whether the schedule reached its end."""
+        end = self.shortened_to or self.planned_epochs
+        return end is not None and self.history.epochs >= end
 
 
 def read_run(root: Path) -> RunRecord:
@@ -78,7 +83,20 @@ def read_run(root: Path) -> RunRecord:
         split=_split(run.split),
         history=read_history(run.logs),
         planned_epochs=planned if isinstance(planned, int) and planned > 0 else None,
+        shortened_to=_shortened_to(run),
     )
+
+
+def _shortened_to(run: RunDirectory) -> int | None:
+    """Return the epochs that ``KeepToTime`` left; only the checkpoints hold that."""
+    for name in (LAST, PREVIOUS):
+        try:
+            stored = read_whole(run.checkpoints / name)
+        except CheckpointUnreadable:
+            continue
+        kept: int | None = stored.get("callbacks", {}).get("KeepToTime", {}).get("max_epochs")
+        return kept
+    return None
 
 
 KEY_LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w.-]+):(?P<rest>.*)$")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from training.__main__ import main
 from training.fit.run_directory import RunDirectory
+from training.plan.keep_time import KeepToTime
 from training.report.compare import compare
 from training.report.compare_page import as_html, as_text
 from training.report.record import RunRecord, read_run
@@ -103,6 +105,24 @@ def test_runs_without_a_common_image_or_any_score_are_still_compared(tmp_path: P
     assert "nothing to compare case by case" in text
     assert "Not trained to the planned end: b, c" in text
     assert "Scores" in as_html(found)
+
+
+def test_a_run_that_was_shortened_to_its_time_is_not_called_unfinished(tmp_path: Path) -> None:
+    run_with(tmp_path / "a", {"x": 0.5})
+    epochs = read_run(tmp_path / "a").history.epochs
+    late = SETTINGS.replace(f"max_epochs: {epochs}", f"max_epochs: {epochs + 28}")
+    for name, left in (("b", epochs), ("c", epochs + 1)):
+        run_with(tmp_path / name, {"x": 0.6}, settings=late)
+        kept = KeepToTime(0.0)
+        kept.max_epochs = left
+        (tmp_path / name / "checkpoints").mkdir()
+        torch.save(
+            {"callbacks": {kept.state_key: kept.state_dict()}},
+            tmp_path / name / "checkpoints" / "last.ckpt",
+        )
+    text = as_text(compare([read_run(tmp_path / name) for name in "abc"]))
+    assert f"time limit: b ({epochs} of {epochs + 28} epochs)." in text
+    assert "planned end: c." in text
 
 
 def test_reports_are_compared_only_where_all_runs_have_one(tmp_path: Path) -> None:
