@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from contract.errors import RequestInvalid
 from training.data.folder import FolderDataset
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = build_parser()
     settings = parser.parse_args(list(arguments))
     minutes = settings.max_minutes
+    if minutes is not None and not minutes > 0:
+        raise RequestInvalid(
+            f"--max-minutes must be above 0, got {minutes}; leave it out to train without a limit"
+        )
     deadline_s = None if minutes is None else started_s + 60 * minutes
     if settings.resume is None and (requeued := requeued_run(settings.out)) is not None:
         settings.resume, arguments = requeued, []
@@ -209,10 +213,31 @@ def _settings_of_run(
 
     run = RunDirectory(Path(given.resume))
     run.checkpoint("last")  # refuses with a clear text when there is nothing to resume
-    settings: Namespace = parser.parse_path(run.config)
+    settings = _read_config(parser, run)
     settings.resume, settings.out, settings.init_from = run.root, None, None
     settings.max_minutes = given.max_minutes
     go_on_with_trackers(settings, run)
+    return settings
+
+
+def _read_config(parser: ArgumentParser, run: "RunDirectory") -> Namespace:
+    """Return the settings in the run's config.yaml.
+
+    Raises:
+        RunDirectoryError: it is not there, or not what `fit` wrote.
+    """
+    from training.fit.run_directory import RunDirectoryError
+
+    parser.exit_on_error = False  # or it would end with the usage of options nobody gave
+    try:
+        settings: Namespace = parser.parse_path(run.config)
+    except (ArgumentError, OSError, TypeError) as error:
+        raise RunDirectoryError(
+            f"{run.config} cannot be read ({error}); put back the one that `fit` wrote, or start "
+            f"a new run from {run.checkpoint('best')} by --init-from"
+        ) from error
+    finally:
+        parser.exit_on_error = True
     return settings
 
 

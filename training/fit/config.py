@@ -153,3 +153,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.checkpoint_minutes < 0:
             raise ValueError(f"checkpoint_minutes must be >= 0, got {self.checkpoint_minutes}")
+        # Lightning takes a 0 here and divides by it once it trains.
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
+            count = self.trainer.get(name)
+            if isinstance(count, int | float) and not count > 0:
+                raise ValueError(f"trainer.{name} must be above 0, got {count}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -27,7 +28,13 @@ from training.data.fingerprint import fingerprint
 from training.data.folder import IGNORE, FolderDataset
 from training.data.split import write_split
 from training.fit.atomic import replace_file
-from training.fit.checkpoint import CHECKPOINT_KEY, Description, initialise_from, net_fields
+from training.fit.checkpoint import (
+    CHECKPOINT_KEY,
+    Description,
+    initialise_from,
+    net_fields,
+    read_checkpoint,
+)
 from training.fit.checkpoint_io import CheckpointUnwritable, WholeCheckpoints
 from training.fit.config import FitConfig
 from training.fit.data_wait import DataWait
@@ -37,7 +44,7 @@ from training.fit.losses import build_loss
 from training.fit.metrics_file import MetricsFile
 from training.fit.module import SegmentationModule
 from training.fit.progress import progress_callback
-from training.fit.resume import ResumePoint, find_point
+from training.fit.resume import ResumePoint, check_unchanged, find_point
 from training.fit.run_directory import (
     LAST,
     PREVIOUS,
@@ -103,6 +110,8 @@ def fit(
         DataError: the data set has faults; every one found is listed.
         RunDirectoryError: the run directory is in use, or none to resume.
         CheckpointUnreadable: ``init_from`` cannot be used.
+        RunChanged: the run to resume was trained with other settings or classes.
+        RequestInvalid: Lightning refuses the trainer's options.
     """
     L.seed_everything(config.seed, workers=True, verbose=False)
     resume_from: Path | None = None
@@ -128,6 +137,10 @@ def fit(
     graph = description.build_graph()
     run = _open_run(config)
     first_rank = rank() == 0
+    if resume_from is not None:
+        changed = check_unchanged(run, read_checkpoint(resume_from)[0], description)
+        if changed is not None and first_rank:
+            print(changed, file=sys.stderr, flush=True)
     if config.resume is None and first_rank:
         save_config(run.config)
         write_split(data.split, run.split)
@@ -191,6 +204,8 @@ def fit(
                 print(f"stopped by SIGTERM; {_how_to_go_on(run, end)}", file=sys.stderr)
             raise SystemExit(128 + signal.SIGTERM) from end
         raise KeyboardInterrupt(_how_to_go_on(run, end)) from end
+    except MisconfigurationException as error:
+        raise RequestInvalid(f"Lightning refuses to train: {error}") from error
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -299,15 +314,20 @@ def build_trainer(
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(WholeCheckpoints())
     quieten()
-    return L.Trainer(
-        **options,
-        logger=loggers,
-        callbacks=[*own, *given],
-        plugins=plugins,
-        default_root_dir=run.root,
-        # Each process takes its share of the order itself, and validates all images.
-        use_distributed_sampler=False,
-    )
+    try:
+        return L.Trainer(
+            **options,
+            logger=loggers,
+            callbacks=[*own, *given],
+            plugins=plugins,
+            default_root_dir=run.root,
+            # Each process takes its share of the order itself, and validates all images.
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise RequestInvalid(
+            f"Lightning refuses an option under trainer: {error}; change it, or leave it out"
+        ) from error
 
 
 def default_loggers(run: RunDirectory, resumed: ResumePoint | None = None) -> list[Logger]:

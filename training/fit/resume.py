@@ -7,6 +7,7 @@ place in the epoch, and the random generators (here). Samples need nothing: each
 """
 
 import random
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from contract.errors import LongskipError
-from training.fit.checkpoint import CheckpointUnreadable, read_whole
+from training.fit.checkpoint import CheckpointUnreadable, Description, read_whole
 from training.fit.run_directory import LAST, PREVIOUS, RunDirectory
 
 RESUME_KEY = "longskip_resume"
@@ -124,6 +125,61 @@ def find_point(run: RunDirectory) -> tuple[Path, ResumePoint | None, str | None]
     raise NothingToResume(
         f"{run.root} holds no checkpoints/{LAST}; give the folder of a run that `fit` has "
         "written a checkpoint of"
+    )
+
+
+class RunChanged(LongskipError):
+    """The settings or the data set are not those of the run that is to go on."""
+
+
+def check_unchanged(run: RunDirectory, began: Description, now: Description) -> str | None:
+    """Hold what a run would go on with against what its checkpoint was trained with.
+
+    Images and masks may have been changed by intent, such as a label that was mended, so these
+    are told; all else would be another training under the same name.
+
+    Args:
+        run: that is resumed.
+        began: as its checkpoint says.
+        now: as its config.yaml and the data set say today.
+
+    Returns:
+        What is to be said of changed images or masks; None where they are the same.
+
+    Raises:
+        RunChanged: classes, channels, net or another setting differ.
+    """
+    before, after = began.model_dump(mode="json"), now.model_dump(mode="json")
+    for name in sorted(before["net"].keys() | after["net"].keys()):
+        if before["net"].get(name) != after["net"].get(name):
+            raise _changed(run, f"net.{name}", before["net"].get(name), after["net"].get(name))
+    for name in ("channels", "task", "working_size", "patch", "seed"):
+        if before[name] != after[name]:
+            raise _changed(run, name, before[name], after[name])
+    if began.normalising.kind != now.normalising.kind:
+        raise _changed(run, "normalising", began.normalising.kind, now.normalising.kind)
+    names = [[kind.name for kind in one.classes] for one in (began, now)]
+    if names[0] != names[1]:
+        raise _changed(run, "classes", *names)
+    first, second = began.training_data, now.training_data
+    if first is None or second is None:
+        return None
+    # Counted, not as sets: a copy of one image in the place of another is a change too.
+    others = (Counter(second.image_hashes) - Counter(first.image_hashes)).total()
+    masks = not np.allclose(first.class_pixel_fraction, second.class_pixel_fraction, atol=1e-9)
+    if not others and not masks and first.images == second.images:
+        return None
+    what = f"{others} of {second.images} training images" if others else "training masks"
+    return (
+        f"{what} are not those that {run.root} began with: the result is of both. Put them back, "
+        "or start a new run"
+    )
+
+
+def _changed(run: RunDirectory, name: str, before: object, after: object) -> RunChanged:
+    return RunChanged(
+        f"{run.root} was trained with {name} {before}, but its config.yaml or the data set now "
+        f"says {after}; change that back, or start a new run from its weights by --init-from"
     )
 
 

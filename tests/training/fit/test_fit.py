@@ -11,7 +11,14 @@ import torch
 import yaml
 
 from training.__main__ import main
-from training.fit.checkpoint import CheckpointUnreadable, load_graph, read_checkpoint
+from training.fit.checkpoint import (
+    CheckpointUnreadable,
+    Description,
+    load_graph,
+    read_checkpoint,
+)
+from training.fit.resume import RunChanged, check_unchanged
+from training.fit.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +147,9 @@ def test_a_broken_data_set_stops_at_once_with_file_and_remedy(
         ("--net.long_skip=none", "long_skip"),  # not taken for a shortened --net.long_skips
         ("--net.norm=bach", "bach"),
         ("--data.val_fraction=2", "val_fraction"),
+        ("--data.patch=[0,0]", "patch"),  # before anything is planned around it
+        ("--max-minutes=-1", "above 0"),
+        ("--trainer.check_val_every_n_epoch=0", "above 0"),
     ],
 )
 def test_a_wrong_setting_ends_in_a_line_and_not_in_a_traceback(
@@ -155,6 +165,61 @@ def test_a_wrong_setting_ends_in_a_line_and_not_in_a_traceback(
     assert said in text
     assert len(text.splitlines()) < 12
     assert not (tmp_path / "run").exists()
+
+
+def test_what_lightning_refuses_ends_in_a_line(
+    phantoms: Path,
+    small_fit: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["fit", f"--data.root={phantoms}", f"--out={tmp_path / 'run'}", *small_fit]
+    assert main([*command, "--trainer.accelerator=cpu", "--trainer.devices=0"]) == 1
+    assert "Lightning refuses an option under trainer" in capsys.readouterr().err
+
+
+def test_a_resumed_run_is_held_against_its_checkpoint(run_folder: Path) -> None:
+    run = RunDirectory(run_folder)
+    began, _ = read_checkpoint(run.checkpoint("last"))
+    assert check_unchanged(run, began, began) is None
+    seen = began.training_data
+    assert seen is not None
+
+    def now(**fields: object) -> Description:
+        return began.model_copy(update=fields)
+
+    copied = (seen.image_hashes[0], *seen.image_hashes[:-1])
+    said = check_unchanged(
+        run, began, now(training_data=seen.model_copy(update={"image_hashes": copied}))
+    )
+    assert said is not None
+    assert said.startswith(f"1 of {seen.images} training images")
+    labelled = seen.model_copy(update={"class_pixel_fraction": (0.5, 0.5)})
+    assert "masks" in str(check_unchanged(run, began, now(training_data=labelled)))
+    renamed = tuple(kind.model_copy(update={"name": f"x{kind.name}"}) for kind in began.classes)
+    for field, value, named in (
+        ("classes", renamed, "xbackground"),
+        ("net", {**began.net, "widths": [4, 8]}, "net.widths"),
+        ("seed", 77, "seed"),
+        ("patch", (8, 8), "patch"),
+    ):
+        with pytest.raises(RunChanged, match=named):
+            check_unchanged(run, began, now(**{field: value}))
+
+
+@pytest.mark.parametrize("config", [None, "a: [\n", "", "net:\n  match: wi\n"])
+def test_a_run_without_its_settings_says_so(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str | None
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "last.ckpt").symlink_to(run_folder / "checkpoints" / "last.ckpt")
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(config)
+    assert main(["fit", f"--resume={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert "config.yaml cannot be read" in said
+    assert "--init-from" in said
 
 
 def test_resume_takes_no_other_settings(
