@@ -39,6 +39,7 @@ from training.fit.checkpoint_io import CheckpointUnwritable, WholeCheckpoints
 from training.fit.config import FitConfig
 from training.fit.data_wait import DataWait
 from training.fit.ema import AverageWeights
+from training.fit.folds import read_folds
 from training.fit.last_checkpoint import KeepLast, Stopped
 from training.fit.losses import build_loss
 from training.fit.metrics_file import MetricsFile
@@ -135,6 +136,10 @@ def fit(
     seen = fingerprint(data.dataset, data.split.train)
     description = describe(config, data, seen)
     graph = description.build_graph()
+    if config.data.folds is not None and config.resume is None and config.out is not None:
+        all_folds = read_folds(config.out.parent)
+        if all_folds is not None:
+            all_folds.check_split(data.split)
     run = _open_run(config)
     first_rank = rank() == 0
     if resume_from is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from training.data.split import Split, read_split
 from training.fit.atomic import replace_file
 from training.fit.run_directory import RunDirectory, RunDirectoryError
 
@@ -65,6 +66,28 @@ class FoldsDirectory:
         if run.root.exists():
             shutil.rmtree(run.root)
         return None
+
+    def check_split(self, split: Split) -> None:
+        """Hold the split of a fold that begins against those of the folds that began before.
+
+        Raises:
+            RunDirectoryError: it is of other images, or of another number of folds, so that the
+                folds would no longer share images out and hold the same ones back.
+        """
+        for fold in range(self.folds):
+            file = self.run(fold).split
+            if not file.is_file():
+                continue
+            earlier = read_split(file)
+            own, others = ({*one.train, *one.val, *one.test} for one in (split, earlier))
+            if (own, split.folds, set(split.test)) == (others, earlier.folds, set(earlier.test)):
+                continue
+            raise RunDirectoryError(
+                f"fold {split.fold} would be of {len(own)} images in {split.folds} folds, but "
+                f"{self.run(fold).root} is of {len(others)} in {earlier.folds}: images came, went "
+                "or got other names since, or the settings were changed. Put them back, or train "
+                "all folds anew with another --out"
+            )
 
     def settings_of(self, fold: int, *, max_minutes: float | None) -> str:
         """Return ``config`` as one fold's, comments kept."""

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from contract.errors import RequestInvalid
 from training.__main__ import main
 from training.data.config import DataConfig
+from training.data.split import read_split
 from training.fit.checkpoint import read_whole
 from training.fit.command import main as fit_main
 from training.fit.folds import FoldsDirectory, read_folds, runs_of
@@ -56,6 +58,32 @@ def test_a_folds_config_repeats_it_with_the_reasons(folds: FoldsDirectory) -> No
     assert settings["out"] == str(folds.run(1).root)
     ours, whole = (p.read_text() for p in (folds.run(1).config, folds.config))
     assert ours.count("#") == whole.count("#") > 0
+
+
+def test_a_fold_that_begins_must_be_of_the_same_images(folds: FoldsDirectory) -> None:
+    split = read_split(folds.run(1).split)
+    folds.check_split(split)
+    assert split.folds is not None
+    for other in (
+        replace(split, train=split.train[1:]),  # one image went
+        replace(split, train=(*split.train, "new")),
+        replace(split, train=(*split.train[1:], *split.test), test=split.train[:1]),
+        replace(split, folds=split.folds + 1),
+    ):
+        with pytest.raises(RunDirectoryError, match="train all folds anew"):
+            folds.check_split(other)
+
+
+def test_fit_refuses_a_fold_of_another_number_of_folds(
+    folds: FoldsDirectory,
+    fold_options: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    new = folds.root / "fold-7"
+    arguments = ["fit", *fold_options, f"--data.folds={FOLDS + 1}", "--data.fold=0"]
+    assert main([*arguments, f"--out={new}"]) == 1
+    assert f"in {FOLDS + 1} folds" in capsys.readouterr().err
+    assert not new.exists()
 
 
 def train_until_a_fold(arguments: tuple[str, ...], fold: int, said: str) -> None:
