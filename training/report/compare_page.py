@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from contract.measures import METRICS
 from contract.metrics import Summary
 from contract.paired import PairedDifference
 from contract.version import __version__
@@ -113,24 +114,31 @@ def _score_row(row: Row, unit: str) -> tuple[str, ...]:
     return (
         row.kind,
         metric_label(row.metric, unit),
-        *(_interval(mean) for mean in row.means),
-        *(_difference(difference) for difference in row.differences),
+        *(_interval(mean, row.metric) for mean in row.means),
+        *(_difference(difference, row.metric) for difference in row.differences),
     )
 
 
-def _interval(summary: Summary, *, sign: bool = False) -> str:
+def _interval(summary: Summary, metric: str, *, sign: bool = False) -> str:
     if summary.mean is None:
         return NONE
-    plus = "+" if sign else ""
-    text = f"{summary.mean:{plus}.4f}"
+    # The digits that a report and `evaluate` give.
+    digits = f"{'+' if sign else ''}.{2 if METRICS[metric].is_length else 4}f"
+    text = f"{summary.mean:{digits}}"
     if summary.ci95 is not None:
-        text += f" ({summary.ci95[0]:{plus}.4f} to {summary.ci95[1]:{plus}.4f})"
+        text += f" ({summary.ci95[0]:{digits}} to {summary.ci95[1]:{digits}})"
     return text
 
 
-def _difference(difference: PairedDifference) -> str:
-    text = _interval(difference.summary, sign=True)
+def _difference(difference: PairedDifference, metric: str) -> str:
+    text = _interval(difference.summary, metric, sign=True)
     return text if difference.test is None else f"{text}, p = {difference.test.p_value:.2g}"
+
+
+def _breakable(cell: str, *, intervals: bool) -> str:
+    """Let lines break before an interval and before p, and inside ``intervals`` where asked."""
+    kept = cell.replace("p = ", "p\u00a0=\u00a0").replace("to ", "to\u00a0")
+    return kept if intervals else kept.replace(" to", "\u00a0to")
 
 
 def _settings(comparison: Comparison) -> Table:
@@ -164,7 +172,12 @@ def _curves(comparison: Comparison) -> str:
 def _scores_section(comparison: Comparison) -> str:
     parts = [markup.paragraph(_notes(comparison)[0])]
     if comparison.rows:
-        parts.append(markup.table(*_scores(comparison), numbers_from=2))
+        head, rows = _scores(comparison)
+        many = len(comparison.names) > 2  # the page is wide enough for two
+        lines = [
+            (*row[:2], *(_breakable(cell, intervals=many) for cell in row[2:])) for row in rows
+        ]
+        parts.append(markup.table(head, lines, numbers_from=2, wraps=True))
     for name, dice in zip(comparison.names[1:], comparison.dice[1:], strict=True):
         pairs = np.array([comparison.dice[0], dice]).T.reshape(-1, 2)
         pairs = pairs[~np.isnan(pairs).any(axis=1)]

@@ -35,6 +35,7 @@ td:last-child, th:last-child { padding-right: 0; }
 th { color: #57606a; font-weight: 600; border-bottom-color: #8c959f; vertical-align: bottom; }
 td.number, th.number { text-align: right; }
 td.number { white-space: nowrap; }
+.wraps td.number { white-space: normal; }
 figure { margin: 1rem 0; }
 figure > img { width: 100%; height: auto; display: block; }
 figcaption { color: #57606a; font-size: .88rem; margin-top: .3rem; }
@@ -102,9 +103,16 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int | None = None
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers_from: int | None = None,
+    wraps: bool = False,
 ) -> str:
-    """Return a table of escaped text; columns from ``numbers_from`` on are set flush right."""
+    """Return a table of escaped text; columns from ``numbers_from`` on are set flush right.
+
+    Their cells are one line each, or break at their spaces where the table ``wraps``.
+    """
 
     def cells(tag: str, row: Sequence[str]) -> str:
         kinds = [
@@ -117,7 +125,8 @@ def table(
 
     body = "".join(f"<tr>{cells('td', row)}</tr>\n" for row in rows)
     header = f"<thead><tr>{cells('th', head)}</tr></thead>\n" if any(head) else ""
-    return f"<table>{header}<tbody>\n{body}</tbody></table>"
+    kind = ' class="wraps"' if wraps else ""
+    return f"<table{kind}>{header}<tbody>\n{body}</tbody></table>"
 
 
 def picture(source: str, caption: str) -> str:

@@ -80,6 +80,11 @@ def test_differences_are_taken_case_by_case_over_the_common_images(tmp_path: Pat
     text = as_text(found)
     assert "2 images were scored by some of the runs only" in text
     assert "+0.0400" in text
+    # On the page the same, in cells that break between figures and not within one.
+    page = as_html(found)
+    assert '<table class="wraps">' in page
+    assert "p\u00a0=\u00a00.5<" in page
+    assert "+0.0400 (" in page
 
 
 def test_a_run_against_itself_differs_in_nothing(tmp_path: Path) -> None:
