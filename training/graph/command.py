@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from contract.errors import RequestInvalid
+from contract.spec import NAME_PATTERN
 from training.data.folder import FolderDataset, open_folder
 from training.data.split import read_split
 
@@ -94,6 +97,13 @@ def main(arguments: Sequence[str]) -> int:
     from training.graph.members import allowed_mirrors, common_split, load_members
     from training.graph.variants import read_precisions
 
+    if re.fullmatch(NAME_PATTERN, settings.name) is None:
+        raise RequestInvalid(
+            f"--name {settings.name!r} is no model's name: give up to 64 lower-case letters, "
+            "digits, '.', '_' or '-', a letter or digit first, such as nuclei-2"
+        )
+    if len({path.resolve() for path in settings.run}) < len(settings.run):
+        raise RequestInvalid("a run is given twice; name each once, for each is one member")
     precisions, tunables = read_precisions(settings.precision), read_tune(settings.tune)
     if tunables and settings.no_scores:
         raise RequestInvalid("--tune needs the validation images; leave --no-scores or --tune out")
@@ -152,14 +162,16 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{exported.path} ({os.path.getsize(exported.path) / 1e6:.2f} MB)")
     for variant in exported.variants:
         path = exported.path.with_name(variant.model.path.name)
+        lost = round(variant.dice_loss, 4) + 0.0  # or -0.00001 reads -0.0000
         print(
             f"{path} ({os.path.getsize(path) / 1e6:.2f} MB): {variant.part} Dice "
-            f"{variant.dice:.4f}, {variant.dice_loss:+.4f} lost"
+            f"{variant.dice:.4f}, {lost:+.4f} lost"
         )
     for refusal in exported.refused:
         print(f"left out: {refusal.reason}")
     part = f"--split {run.split} --part test" if split is not None and split.test else ""
-    print(f"next: python -m training evaluate {exported.path} --data.root DIR {part}".rstrip())
+    root = "DIR" if dataset is None else shlex.quote(str(dataset.root))
+    print(f"next: python -m training evaluate {exported.path} --data.root {root} {part}".rstrip())
     return 1 if exported.refused else 0
 
 

@@ -187,6 +187,18 @@ def test_without_data_there_is_no_gate_and_so_no_variant(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["Mine", "a/b", "../x", "", "a b"])
+def test_a_name_that_no_model_can_have_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["export", str(tmp_path / "no-run"), f"--name={name}"]) == 1
+    said = capsys.readouterr().err
+    assert repr(name) in said
+    assert "such as nuclei-2" in said
+    assert main(["export", str(tmp_path), str(tmp_path / "."), "--name=twice"]) == 1
+    assert "given twice" in capsys.readouterr().err
+
+
 def test_precisions_are_read_in_any_order_and_fp32_is_always_one() -> None:
     assert read_precisions("fp32") == ("fp32",)
     assert read_precisions("int8, fp16,int8") == ("fp32", "fp16", "int8")
