@@ -3,6 +3,7 @@
 Each command has its own ``--help`` with examples.
 """
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("training.demo", "all of it on phantoms, with and without skips, through REST"),
 }
 
+# A path that cannot be read or written is for the user to mend, whichever command was given it.
+OF_THE_PATH = (
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 refused, 2 wrong usage."""
@@ -38,6 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = importlib.import_module(COMMANDS[name][0]).main(rest)
     except LongskipError as error:
         print(f"training {name}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in OF_THE_PATH or error.filename is None:
+            raise
+        print(
+            f"training {name}: {error.filename}: {error.strerror}; give another path, or see to "
+            "its rights and room",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt as stop:
         advice = f"; {stop}" if str(stop) else ""

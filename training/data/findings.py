@@ -17,6 +17,7 @@ Kind = Literal[
     # what is there
     "missing-folder", "empty-folder", "no-pair", "no-mask", "no-image", "stem-twice",
     "no-class-mask", "unknown-class", "table", "two-groups", "no-group",
+    "too-few", "spacing",
     # images
     "unreadable-image", "channels", "blank-image", "see-through", "varying-alpha", "mixed-depth",
     "8-in-16", "grey-among-colour",

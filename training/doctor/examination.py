@@ -4,18 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contract.errors import ImageError
+from contract.errors import DataError, ImageError
 from training.data.check import shown
+from training.data.config import DataConfig
 from training.data.findings import Finding, FindingGroup, Kind, Severity, grouped, short
-from training.data.folder import dataset_of
+from training.data.folder import FolderDataset, dataset_of
 from training.data.profile import DataProfile, profile
 from training.data.spec import DatasetSpec, read_dataset_spec
+from training.data.split import make_split
 from training.data.survey import Survey, survey
 from training.doctor.coding import Coding, coding_of
 from training.doctor.coverage import coverage
 from training.doctor.duplicates import Pair, find_pairs_alike
 from training.doctor.parts import part_findings
 from training.doctor.surprises import surprises
+from training.score.rulers import rulers_for
 
 # Faults in how a mask codes its classes; for these a meaning is proposed.
 CODING_FAULTS = frozenset({"mask-values", "colour-mask", "jpeg-mask", "mask-type"})
@@ -100,8 +103,37 @@ def examine(
         findings += part_findings(surveyed, split_path, pairs)
     seen_whole = None
     if not faults:
-        seen_whole = profile(dataset_of(surveyed), [case.stem for case in surveyed.cases])
+        dataset = dataset_of(surveyed)
+        stems = [case.stem for case in surveyed.cases]
+        seen_whole = profile(dataset, stems)
+        findings += _as_a_whole(dataset, stems, splits=split_path is None)
     return Examination(surveyed, given, tuple(findings), coding, refused, tuple(pairs), seen_whole)
+
+
+def _as_a_whole(dataset: FolderDataset, stems: Sequence[str], *, splits: bool) -> Iterator[Finding]:
+    """Yield what only shows when all files are good, and else after hours of training."""
+    if splits:
+        try:
+            make_split(dataset, DataConfig(root=str(dataset.root)))
+        except DataError as error:
+            yield Finding(
+                dataset.root,
+                "too-few",
+                "too few to train, validate and hold out",
+                "as it says, or give the split that you want by --data.split_file",
+                str(error),
+            )
+    try:
+        rulers_for(dataset, stems)
+    except DataError as error:
+        yield Finding(
+            dataset.root / str(dataset.spec.table),
+            "spacing",
+            "the size of a pixel is not told, so export and report cannot score",
+            "fill it in, or take spacing_columns out of dataset.yaml",
+            str(error),
+            "warning",
+        )
 
 
 def _coding(refused: Sequence[Path]) -> Coding | None:

@@ -121,6 +121,6 @@ def _millimetres(path: Path, stem: str, cells: tuple[str, str] | None) -> Spacin
         found = "there is no row of it" if cells is None else f"it has {', '.join(cells)!r}"
         raise DataError(
             f"{path}: no spacing of {stem!r}, {found}; give millimetres per pixel above 0 for "
-            "every image, or --spacing-mm for all"
+            "every image, or one spacing_mm for all instead of spacing_columns in dataset.yaml"
         ) from error
     return row_mm, column_mm

@@ -36,6 +36,31 @@ def test_a_clean_set(clean_set, doctor, tmp_path):
     assert record["images"]["height_px"] == [72, 72, 72]
 
 
+def test_what_fit_and_export_would_refuse_later_is_told_now(clean_set, doctor, tmp_path):
+    root = tmp_path / "few"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+        for path in sorted((clean_set / folder).iterdir())[:2]:
+            (root / folder / path.name).symlink_to(path)
+    stems = [path.stem for path in sorted((root / "images").iterdir())]
+    (root / "items.csv").write_text(f"stem,mm\n{stems[0]},0.5\n{stems[1]},0\n")
+    (root / "dataset.yaml").write_text("table: items.csv\nspacing_columns: [mm]\n")
+    code, said = doctor(root)
+    assert code == 1
+    assert "2 image(s) cannot be split into 3 parts" in said
+    assert f"no spacing of {stems[1]!r}, it has '0, 0'" in said
+    assert "1 fault(s): fit refuses this data set. 1 warning(s)" in said
+
+
+def test_a_path_that_cannot_be_written_ends_in_a_line(clean_set, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert main(["doctor", str(clean_set), "--out", str(file)]) == 1
+    assert f"{file}: File exists; give another path" in capsys.readouterr().err
+    assert main(["doctor", str(clean_set), "--out", str(file / "deeper")]) == 1
+    assert "Not a directory" in capsys.readouterr().err
+
+
 def test_faults_warnings_and_strict(broken, doctor, read, save):
     path = sorted((broken / "masks").iterdir())[0]
     save(path, read(path) * 0 + 1)
