@@ -192,7 +192,11 @@ def test_the_folder_of_two_folds_becomes_one_file_that_answers_their_mean(
     assert "| model.int8.onnx | " in (folder / "card.md").read_text()
     judged = {m.class_name: m.mean for m in model.spec.metrics if m.metric == "dice"}
     found = {m.class_name: m.mean for m in variant.spec.metrics if m.metric == "dice"}
-    said = re.search(r"model\.int8.*: test Dice (\S+), (\S+) lost", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    root = re.search(r"next: .* --data\.root (\S+) --split", printed)
+    assert root is not None
+    assert (Path(root[1]) / "images").is_dir()  # the line can be typed as it stands
+    said = re.search(r"model\.int8.*: test Dice (\S+), (\S+) lost", printed)
     assert said is not None
     lost = judged["cell"] - found["cell"]
     assert [float(word) for word in said.groups()] == pytest.approx([found["cell"], lost], abs=2e-4)
