@@ -161,7 +161,11 @@ def _look(
         if not stems:
             missing.append(f"The run's split has no {settings.part} images, so none were scored.")
             return seen, None
+        # Both take their time, and the first words of the result come after them.
+        if settings.model is None:
+            print("exporting the run's checkpoint for this page", flush=True)
         with model_of(record.run, settings.model) as (model, source):
+            print(f"scoring {len(stems)} images", flush=True)
             answers = look_at_answers(
                 model, source, dataset, stems, part=settings.part, name=name, rulers=rulers
             )

@@ -165,10 +165,18 @@ def test_a_run_whose_data_went_away_has_a_page(
 
 
 def test_the_best_checkpoint_answers_where_no_file_is_given(
-    run_folder: Path, tmp_path: Path, parsed: Callable, report: Path, copied: Path
+    run_folder: Path,
+    tmp_path: Path,
+    parsed: Callable,
+    report: Path,
+    copied: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    capsys.readouterr()
     assert main(["report", str(run)]) == 0
+    steps = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in steps[:2]] == ["exporting", "scoring"]
     assert "best.ckpt, exported for this report" in parsed(run / "report.html").text
     # The exported model is that checkpoint, so the scores are the same.
     assert (run / "report-val.csv").read_text() == (copied / "report-val.csv").read_text()
