@@ -4,7 +4,7 @@ import logging
 import time
 from pathlib import Path
 
-from contract.errors import DeviceUnavailable, LongskipError, ModelNotFound
+from contract.errors import DeviceUnavailable, LongskipError, ModelBroken, ModelNotFound
 from contract.metadata import read_metadata
 from contract.model import Model
 from contract.repository import MODEL_FILE, find_model, list_models, list_versions
@@ -13,6 +13,9 @@ from contract.spec import ModelSpec, Precision
 from service.repository.left_out import left_out
 from service.repository.repository import Entry, FailedModel, Repository, ServedModel
 from service.settings import Settings
+
+# What a variant's spec has of its own; all else it has from the model that it was made of.
+OWN_FIELDS = {"golden", "metrics", "preferred_precision"}
 
 _log = logging.getLogger("longskip.repository")
 
@@ -94,6 +97,21 @@ def _variant(path: Path, precision: Precision) -> Path:
         raise ModelNotFound(
             f"there is no {variant.name} beside {MODEL_FILE}; set LONGSKIP_PRECISION=auto, or "
             f"export with --precision fp32,{precision}"
+        )
+    specs = (
+        ModelSpec.from_metadata(read_metadata(one), source=str(one)) for one in (path, variant)
+    )
+    whole, own = (spec.model_dump(exclude=OWN_FIELDS) for spec in specs)
+    differing = sorted(name for name in whole if name != "precision" and whole[name] != own[name])
+    if own["precision"] != precision:
+        raise ModelBroken(
+            f"{variant.name} holds {own['precision']} and not {precision}: it was swapped; put "
+            "back the one of this version, or export again"
+        )
+    if differing:
+        raise ModelBroken(
+            f"{variant.name} is of another model or version than {MODEL_FILE} (they differ in "
+            f"{', '.join(differing)}); put back the one of this version, or export again"
         )
     return variant
 

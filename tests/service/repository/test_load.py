@@ -75,6 +75,21 @@ def test_a_precision_that_is_demanded_and_absent_fails_the_model(with_variant: P
         load_repository(settings).find("m")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"precision": "fp16"}, "holds fp16 and not int8"), ({"licence": "other"}, "licence")],
+)
+def test_a_variant_that_was_swapped_is_not_served(
+    with_variant: Path, changes: dict[str, object], said: str
+) -> None:
+    _rewrite_spec(with_variant / "m" / "1" / "model.int8.onnx", **changes)
+    settings = Settings(models=with_variant, device="cpu", precision="int8", threads=1)
+    with pytest.raises(ModelNotReady, match=said):
+        load_repository(settings).find("m")
+    auto = settings.model_copy(update={"precision": "auto"})
+    assert load_repository(auto).find("m").model.precision == "fp32"
+
+
 def test_the_newest_usable_version_answers(models: Path) -> None:
     repository = load_repository(Settings(models=models, device="cpu", threads=1))
     assert repository.find("colour").version == 2
