@@ -52,6 +52,7 @@ class Comparison:
         unit: of lengths, px or mm; where the runs differ in it, no length was compared.
         common: stems that all runs scored.
         left_out: how many stems only some of them scored.
+        renamed: how many training images have one name in two runs and another content.
         rows: the scores.
         dice: mean Dice over classes of each common case, one list per run, NaN without a score.
         parameters: trainable values of each net; None where there is no checkpoint to tell.
@@ -65,6 +66,7 @@ class Comparison:
     unit: str
     common: tuple[str, ...]
     left_out: int
+    renamed: int
     rows: tuple[Row, ...]
     dice: tuple[tuple[float, ...], ...]
     parameters: tuple[int | None, ...]
@@ -115,6 +117,7 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
         unit=unit,
         common=common,
         left_out=len(set.union(*stems)) - len(common),
+        renamed=_renamed(records),
         rows=tuple(rows),
         dice=tuple(
             tuple(
@@ -125,6 +128,28 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
         ),
         parameters=tuple(_parameters(record) for record in records),
         clocks=tuple(read_clock(record.run.logs) for record in records),
+    )
+
+
+def _renamed(records: Sequence[RunRecord]) -> int:
+    """Return how many training images, at least, bear one name in two runs and differ.
+
+    Two runs that trained on k stems alike have k hashes alike, if those name the same images and
+    no image is there twice. Hashes of validation images are not kept.
+    """
+    seen: list[tuple[set[str], set[str]]] = []
+    for record in records:
+        try:
+            trained = read_checkpoint(record.run.checkpoint("last"))[0].training_data
+        except LongskipError:
+            continue
+        stems = set() if record.split is None else set(record.split.train)
+        hashes = set() if trained is None else set(trained.image_hashes)
+        if len(hashes) == len(stems):
+            seen.append((stems, hashes))
+    return max(
+        (len(seen[0][0] & stems) - len(seen[0][1] & hashes) for stems, hashes in seen[1:]),
+        default=0,
     )
 
 

@@ -92,6 +92,12 @@ def _notes(comparison: Comparison) -> list[str]:
             f"Shortened to keep the time limit: {', '.join(shortened)}. The schedule reached its "
             "end, but in fewer steps than planned: part of a difference may be that."
         )
+    if comparison.renamed > 0:
+        notes.append(
+            f"The runs are of different images: {comparison.renamed} training images have one name "
+            "and another content. Scores are paired by name, so differences, intervals and p mean "
+            "nothing where that is so of validation images."
+        )
     if comparison.left_out:
         notes.append(
             f"{comparison.left_out} images were scored by some of the runs only and are left out: "

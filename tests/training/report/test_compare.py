@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from training.__main__ import main
+from training.fit.checkpoint import CHECKPOINT_KEY
 from training.fit.run_directory import RunDirectory
 from training.plan.keep_time import KeepToTime
 from training.report.compare import compare
@@ -145,6 +146,23 @@ def test_reports_are_compared_only_where_all_runs_have_one(tmp_path: Path) -> No
     assert "best checkpoint" in found.source
     means = {row.metric: [mean.mean for mean in row.means] for row in found.rows}
     assert means == {"dice": [0.6, 0.8], "hd95": [9.0, 4.0]}
+
+
+def test_runs_of_other_images_under_the_same_names_are_told_apart(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(run_folder, tmp_path / "other"))
+    same = compare([read_run(run_folder), read_run(other)])
+    assert same.renamed == 0
+    assert "different images" not in as_text(same)
+    path = other / "checkpoints" / "last.ckpt"
+    stored = torch.load(path, weights_only=True)
+    hashes = stored[CHECKPOINT_KEY]["training_data"]["image_hashes"]
+    hashes[:2] = ["0" * 16, "1" * 16]
+    torch.save(stored, path)
+    found = compare([read_run(run_folder), read_run(other)])
+    assert found.renamed == 2
+    assert "2 training images have one name" in as_text(found)
 
 
 def test_one_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
