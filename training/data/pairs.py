@@ -68,10 +68,15 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         entry
         for entry in folder.iterdir()
-        if entry.is_file()
+        if (entry.is_file() or _leads_nowhere(entry))
         and not entry.name.startswith(".")
         and entry.suffix.lower() in IMAGE_SUFFIXES
     )
+
+
+def _leads_nowhere(entry: Path) -> bool:
+    """Whether it is a link to nothing: an image that was not fetched, not one that is not there."""
+    return entry.is_symlink() and not entry.exists()
 
 
 def _by_stem(folder: Path, kind: str, findings: list[Finding]) -> dict[str, Path]:

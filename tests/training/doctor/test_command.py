@@ -52,6 +52,18 @@ def test_what_fit_and_export_would_refuse_later_is_told_now(clean_set, doctor, t
     assert "1 fault(s): fit refuses this data set. 1 warning(s)" in said
 
 
+def test_links_to_files_that_were_not_fetched_are_not_passed_over(broken, doctor):
+    for folder in ("images", "masks"):
+        file = sorted((broken / folder).iterdir())[0]
+        file.unlink()
+        file.symlink_to("/nowhere/it.png")
+    code, said = doctor(broken)
+    assert code == 1
+    assert "unreadable image" in said
+    assert "unreadable mask" in said
+    assert "2 fault(s)" in said
+
+
 def test_a_path_that_cannot_be_written_ends_in_a_line(clean_set, tmp_path, capsys):
     file = tmp_path / "file"
     file.write_text("")
