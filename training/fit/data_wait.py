@@ -11,6 +11,8 @@ from training.data.loader import TimedLoader
 
 # Below it, another worker would gain nothing that anybody notices.
 TOLERATED_SHARE = 0.10
+# Of fewer steps in an epoch a share means little.
+LEAST_STEPS = 10
 # The first epoch of a process decodes every image; later ones find them in the cache.
 EPOCHS_TO_WARM_UP = 1
 
@@ -45,6 +47,7 @@ class DataWait(Callback):
             wait_s = waited_s - self._waited_before_s
             self._wait_s += wait_s
             self._step_s += wait_s + time.perf_counter() - self._began_s
+            self._counted += 1
         self._steps += 1
         self._waited_before_s = waited_s
 
@@ -52,17 +55,19 @@ class DataWait(Callback):
         """Log the epoch's share, and warn in plain words."""
         if self._step_s == 0:
             return
-        share = self._wait_s / self._step_s
+        share, steps = self._wait_s / self._step_s, self._counted
         pl_module.log("data_wait_share", share)
         self._forget()
         self._epochs += 1
-        if share > TOLERATED_SHARE and self._epochs > EPOCHS_TO_WARM_UP and not self._said:
+        much = share > TOLERATED_SHARE and steps >= LEAST_STEPS
+        if much and self._epochs > EPOCHS_TO_WARM_UP and not self._said:
             self._said = True
             if trainer.is_global_zero:
                 print(advise(share, epoch=trainer.current_epoch), file=sys.stderr, flush=True)
 
     def _forget(self) -> None:
         self._wait_s = self._step_s = 0.0
+        self._counted = 0
 
 
 def advise(share: float, *, epoch: int) -> str:

@@ -1,8 +1,10 @@
 """How fast a training goes here: measured on a few of its own steps."""
 
 import os
+import statistics
 import time
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import lightning as L
@@ -23,7 +25,10 @@ from training.plan.rules import Pace
 
 # The first steps start workers, compile kernels and fill caches.
 WARM_UP_STEPS = 2
-LEAST_STEPS = 1
+LEAST_STEPS = 3
+# Of fewer steps than this the fastest counts: other work comes in bursts, a training that proves
+# slower is shortened with its schedule, and none is made longer than it was planned.
+STEPS_FOR_MEDIAN = 8
 MOST_STEPS = 60
 VALIDATION_IMAGES = 3
 # A time limit below which less is measured: three whole steps took half a minute of one.
@@ -108,7 +113,9 @@ def measure_pace(config: FitConfig, dataset: FolderDataset, *, deadline_s: float
     trainer.fit(module, data.train_dataloader(), data.val_dataloader())
     ends = watch.step_ends_s[WARM_UP_STEPS - 1 :]
     times = options.get("accumulate_grad_batches") or 1
-    step_s = (ends[-1] - ends[0]) / (len(ends) - 1) * times
+    steps_s = [after - before for before, after in pairwise(ends)]
+    usual = statistics.median if len(steps_s) >= STEPS_FOR_MEDIAN else min
+    step_s = usual(steps_s) * times
     validation_s = 0.0
     if data.split.val:
         trainer = L.Trainer(

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from training.data import loader
 from training.fit import data_wait
-from training.fit.data_wait import DataWait
+from training.fit.data_wait import LEAST_STEPS, DataWait
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Slow(Dataset[Any]):
         self.seconds = seconds
 
     def __len__(self) -> int:
-        return 5
+        return LEAST_STEPS + 1  # the first step does not count
 
     def __getitem__(self, index: int) -> Tensor:
         self.clock.now_s += self.seconds

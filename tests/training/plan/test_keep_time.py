@@ -35,19 +35,30 @@ class OneWeight(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": scheduler}
 
 
-def train(monkeypatch: pytest.MonkeyPatch, *, epoch_s: float, limit_s: float) -> OneWeight:
-    """Train 12 epochs of 5 steps on a clock that stands still but for ``epoch_s`` an epoch."""
+def train(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    epoch_s: float | list[float],
+    limit_s: float,
+    accumulate: int = 1,
+) -> OneWeight:
+    """Train 12 epochs of 5 steps on a clock that stands still but for ``epoch_s`` an epoch.
+
+    Of a list, the first epochs take what it says, and the others what its last one does.
+    """
     module = OneWeight()
 
     class Clock(L.Callback):
         now_s = 1000.0
 
-        def on_train_epoch_end(self, *_: object) -> None:
-            Clock.now_s += epoch_s
+        def on_train_epoch_end(self, trainer: L.Trainer, *_: object) -> None:
+            took = [epoch_s] if isinstance(epoch_s, float) else epoch_s
+            Clock.now_s += took[min(trainer.current_epoch, len(took) - 1)]
 
     monkeypatch.setattr(keep_time.time, "monotonic", lambda: Clock.now_s)
     trainer = L.Trainer(
         max_epochs=EPOCHS,
+        accumulate_grad_batches=accumulate,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -55,7 +66,7 @@ def train(monkeypatch: pytest.MonkeyPatch, *, epoch_s: float, limit_s: float) ->
         enable_model_summary=False,
         callbacks=[Clock(), KeepToTime(1000.0 + limit_s + END_S)],
     )
-    data = TensorDataset(torch.ones(STEPS, 1))
+    data = TensorDataset(torch.ones(STEPS * accumulate, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice on workers
         trainer.fit(module, DataLoader(data, batch_size=1))
@@ -80,6 +91,27 @@ def test_a_slow_one_ends_in_time_and_at_the_end_of_its_schedule(
     # No jump: a step moves the rate by no more than a few of the whole schedule's steps do.
     largest = max(abs(b - a) for a, b in pairwise(whole))
     assert max(abs(b - a) for a, b in pairwise(rates)) < 3.5 * largest
+
+
+def test_batches_of_one_update_take_one_stride_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = train(monkeypatch, epoch_s=2.0, limit_s=EPOCHS).rates
+    accumulated = train(monkeypatch, epoch_s=2.0, limit_s=EPOCHS, accumulate=3).rates
+    assert accumulated[::3] == pytest.approx(rates)
+
+
+def test_one_slow_epoch_among_others_shortens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = train(monkeypatch, epoch_s=[1.0, 1.0, 3.0, 1.0], limit_s=EPOCHS + 2).rates
+    assert len(rates) == EPOCHS * STEPS
+
+
+def test_a_machine_that_is_faster_again_gives_epochs_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(monkeypatch, epoch_s=1.0, limit_s=EPOCHS).rates
+    assert len(train(monkeypatch, epoch_s=3.0, limit_s=EPOCHS).rates) == 4 * STEPS
+    rates = train(monkeypatch, epoch_s=[3.0, 0.5], limit_s=EPOCHS).rates
+    assert len(rates) == EPOCHS * STEPS  # not more than were planned
+    assert rates[-1] < 0.03 * LR
+    largest = max(abs(b - a) for a, b in pairwise(whole))
+    assert max(abs(b - a) for a, b in pairwise(rates)) < 4 * largest
 
 
 def test_it_is_remembered_over_a_resume() -> None:
