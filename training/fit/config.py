@@ -158,3 +158,6 @@ class FitConfig:
             count = self.trainer.get(name)
             if isinstance(count, int | float) and not count > 0:
                 raise ValueError(f"trainer.{name} must be above 0, got {count}")
+        for name in ("max_epochs", "max_steps"):
+            if self.trainer.get(name) == 0:
+                raise ValueError(f"trainer.{name} is 0, which trains nothing; give 1 or more")

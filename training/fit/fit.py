@@ -192,6 +192,13 @@ def fit(
         log_settings(trackers, run)
         remember_trackers(trackers, run)
     if first_rank:
+        if data_config.folds is not None and (
+            config.out is None or read_folds(config.out.parent) is None
+        ):
+            print(
+                f"fold {data_config.fold} of {data_config.folds}, numbered from 0; "
+                "--data.fold all trains each"
+            )
         print(
             f"{config.data.root}: {len(data.split.train)} images train, "
             f"{len(data.split.val)} validate, {len(data.split.test)} held out; "

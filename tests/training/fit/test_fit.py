@@ -150,6 +150,8 @@ def test_a_broken_data_set_stops_at_once_with_file_and_remedy(
         ("--data.patch=[0,0]", "patch"),  # before anything is planned around it
         ("--max-minutes=-1", "above 0"),
         ("--trainer.check_val_every_n_epoch=0", "above 0"),
+        ("--trainer.max_epochs=0", "trains nothing"),
+        ("--trainer.max_steps=0", "trains nothing"),
     ],
 )
 def test_a_wrong_setting_ends_in_a_line_and_not_in_a_traceback(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -21,6 +22,15 @@ from training.fit.run_directory import RunDirectory, RunDirectoryError
 from training.fit.stop import requeued_run
 
 FOLDS = 2  # as the fixture trains them
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Train as the folds and as the processes that are killed: threads decide on rounding."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
