@@ -1,12 +1,14 @@
 """What every net tells of itself, whoever wrote its layers."""
 
+from abc import ABC, abstractmethod
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from contract.spec import LongSkip
 
 
-class SegmentationNet(nn.Module):
+class SegmentationNet(nn.Module, ABC):
     """Float ``[B, C, H, W]`` in, logits ``[B, K, H, W]`` out; H and W multiples of ``divisor``.
 
     Attributes:
@@ -33,6 +35,6 @@ class SegmentationNet(nn.Module):
         """Whether ``export_refusal`` is None."""
         return self.export_refusal is None
 
+    @abstractmethod
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """Return one logit per class and pixel."""
-        raise NotImplementedError

@@ -5,6 +5,7 @@ and ``out_channels`` for whatever comes next. A net holds one per level in a Mod
 first, so a level can be exchanged, wrapped (say by a gain on ``encoder``) or removed alone.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -14,16 +15,16 @@ from torch import Tensor, nn
 from contract.spec import LongSkip
 
 
-class LongSkipModule(nn.Module):
+class LongSkipModule(nn.Module, ABC):
     """A position of the dial; ``out_channels`` is the width that it hands to the decoder."""
 
     out_channels: int
 
+    @abstractmethod
     def forward(
         self, decoder: Float[Tensor, "b cd h w"], encoder: Float[Tensor, "b ce h w"]
     ) -> Float[Tensor, "b co h w"]:
         """Join ``decoder``, upsampled to this level, and ``encoder``, this level's features."""
-        raise NotImplementedError
 
 
 class Concat(LongSkipModule):
