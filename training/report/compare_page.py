@@ -12,7 +12,7 @@ from contract.version import __version__
 from training.report import charts, markup
 from training.report.compare import Comparison, Row
 from training.report.names import without_passwords
-from training.report.page import NONE, RESEARCH_ONLY, duration, metric_label, number, shown
+from training.report.wording import NONE, RESEARCH_ONLY, duration, metric_label, number, shown
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
