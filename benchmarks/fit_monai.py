@@ -183,20 +183,11 @@ def measure(asked: argparse.Namespace) -> Record:
         first_ours = next(iter(bench.data().train_dataloader()))
         first_theirs = next(iter(monai_loader(bench)))
     turns = [r.turn for r in rounds]
-    data = bench.config.data
     shapes = [tuple(batch["image"].shape) for batch in (first_ours, first_theirs)]
     counts = [[len(e) for e in t[side].ended_s] for t in turns for side in SIDES]
     return make_record(
         f"fit against MONAI, setting {asked.setting}",
-        settings={
-            "widths": "-".join(map(str, bench.config.net.widths)),
-            "patch": "x".join(map(str, data.patch or ())),
-            "batch": data.batch_size,
-            "precision": str(bench.config.trainer["precision"]),
-            "loader workers": data.workers,
-            "torch threads": torch.get_num_threads(),
-            "counted steps per turn": asked.steps * asked.epochs,
-        },
+        settings=bench.settings(counted_steps=asked.steps * asked.epochs),
         rows=compare(turns, against="monai", target=TARGET),
         checks={
             "both sides' batches have the same shape": shapes[0] == shapes[1],

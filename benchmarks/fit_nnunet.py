@@ -167,7 +167,6 @@ def measure(asked: argparse.Namespace) -> Record:
 
         rounds = take_rounds(take_turns, repeats=asked.repeats, patience=asked.patience)
     turns = [r.turn for r in rounds]
-    data = bench.config.data
     counts = [[len(e) for e in t[side].ended_s] for t in turns for side in t]
     start = bench.graph.net.state_dict()
     moved = [
@@ -176,15 +175,7 @@ def measure(asked: argparse.Namespace) -> Record:
     ]
     return make_record(
         f"fit against nnU-Net's trainer, setting {asked.setting}",
-        settings={
-            "widths": "-".join(map(str, bench.config.net.widths)),
-            "patch": "x".join(map(str, data.patch or ())),
-            "batch": data.batch_size,
-            "precision": str(bench.config.trainer["precision"]),
-            "loader workers": data.workers,
-            "torch threads": torch.get_num_threads(),
-            "counted steps per turn": asked.steps * asked.epochs,
-        },
+        settings=bench.settings(counted_steps=asked.steps * asked.epochs),
         # Its ends of epochs validate, ours here do not: only steps within epochs compare.
         rows=compare(turns, against="nnunet", target=TARGET)[:1],
         checks={

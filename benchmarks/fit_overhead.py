@@ -68,6 +68,19 @@ class Bench:
         """Epochs of one turn, the warm-up with them."""
         return int(self.config.trainer["max_epochs"])
 
+    def settings(self, *, counted_steps: int) -> dict[str, str | int]:
+        """Return what a kept result has to say of the bench."""
+        data = self.config.data
+        return {
+            "widths": "-".join(map(str, self.config.net.widths)),
+            "patch": "x".join(map(str, data.patch or ())),
+            "batch": data.batch_size,
+            "precision": str(self.config.trainer["precision"]),
+            "loader workers": data.workers,
+            "torch threads": torch.get_num_threads(),
+            "counted steps per turn": counted_steps,
+        }
+
     def data(self) -> SegmentationData:
         """Return the loader as `fit` makes it."""
         return SegmentationData(
@@ -207,17 +220,10 @@ def measure(asked: argparse.Namespace) -> Record:
             lambda: take_turns(bench), repeats=asked.repeats, patience=asked.patience
         )
     turns = [r.turn for r in rounds]
-    data = bench.config.data
     return make_record(
         f"fit against a bare loop, setting {asked.setting}",
         settings={
-            "widths": "-".join(map(str, bench.config.net.widths)),
-            "patch": "x".join(map(str, data.patch or ())),
-            "batch": data.batch_size,
-            "precision": str(bench.config.trainer["precision"]),
-            "loader workers": data.workers,
-            "torch threads": torch.get_num_threads(),
-            "counted steps per turn": asked.steps * asked.epochs,
+            **bench.settings(counted_steps=asked.steps * asked.epochs),
             "progress": "bar" if sys.stderr.isatty() else "lines",
         },
         rows=compare(turns, against="bare", target=TARGET),

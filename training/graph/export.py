@@ -31,18 +31,21 @@ from training.graph.limits import tiles_for, whole_image_limit
 from training.graph.members import Members, load_members
 from training.graph.onnx_file import trace, with_spec
 from training.graph.prove import ExportWrong, Proof, prove_parity
-from training.graph.variants import Full, Refusal, Variant, make_variants, preferred
+from training.graph.variants import (
+    Full,
+    Refusal,
+    Variant,
+    make_variants,
+    preferred,
+    score_file,
+)
 from training.nets.cost import parameter_count
 from training.report.card import write_card
 from training.score.cases import (
     ScoredCase,
     mean_dice,
-    score_cases,
-    scored_classes,
     spec_metrics,
 )
-from training.score.choose import choose_for_spec
-from training.score.rulers import rulers_for
 
 GOLDEN_SEED = 20150518  # U-Net's day on arXiv
 GOLDEN_SIZE = (72, 88)
@@ -155,7 +158,7 @@ def export(
         tiled = 0
         if dataset is not None and split is not None:
             scored = {
-                part: _score(draft, dataset, stems, part)
+                part: score_file(draft, dataset, stems, said=part)
                 for part, stems in (("validation", split.val), ("test", split.test))
                 if stems
             }
@@ -264,19 +267,6 @@ def _golden(draft: Model, stored: Description) -> object:
     run = partial(draft.run, outputs=("labels", "probabilities"))
     shape = (stored.channels, *GOLDEN_SIZE)
     return make_golden(run, GOLDEN_SEED, shape, _intensity_range(stored))
-
-
-def _score(
-    draft: Model, dataset: FolderDataset, stems: Sequence[str], part: str
-) -> list[ScoredCase]:
-    cases = score_cases(
-        draft,
-        dataset,
-        stems,
-        metrics=choose_for_spec(dataset, scored_classes(draft)),
-        rulers=rulers_for(dataset, stems),
-    )
-    return list(tqdm(cases, total=len(stems), desc=f"scoring {part}", unit="image", disable=None))
 
 
 def _compare(

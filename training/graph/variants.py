@@ -201,7 +201,7 @@ def _judge(
     draft = _write(path, traced, spec)
     clear_flips = check_sizes(draft, full.model, intensity_range=golden.intensity_range)
     scored = {
-        part: _score(draft, dataset, stems, part)
+        part: score_file(draft, dataset, stems, said=f"{part}, {draft.precision}")
         for part, stems in (("validation", split.val), ("test", split.test))
         if stems
     }
@@ -250,9 +250,17 @@ def _write(path: Path, traced: onnx.ModelProto, spec: ModelSpec) -> Model:
     return Model.open(path, device="cpu", prove=False)
 
 
-def _score(
-    model: Model, dataset: FolderDataset, stems: Sequence[str], part: str
+def score_file(
+    model: Model, dataset: FolderDataset, stems: Sequence[str], *, said: str
 ) -> list[ScoredCase]:
+    """Score an exported file by the metrics that its spec gives, showing how far it is.
+
+    Args:
+        model: the file, opened.
+        dataset: where the images lie.
+        stems: of the images.
+        said: what is scored, for the progress bar.
+    """
     cases = score_cases(
         model,
         dataset,
@@ -260,5 +268,4 @@ def _score(
         metrics=choose_for_spec(dataset, scored_classes(model)),
         rulers=rulers_for(dataset, stems),
     )
-    label = f"scoring {part}, {model.precision}"
-    return list(tqdm(cases, total=len(stems), desc=label, unit="image", disable=None))
+    return list(tqdm(cases, total=len(stems), desc=f"scoring {said}", unit="image", disable=None))

@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 # An epoch must be this much over the time left to count: seconds come and go.
 SLACK = 1.05
+# Epochs come back where this many times those that are left fit, so that it does not go to and fro.
+GAIN = 1.5
 # What is kept for the last checkpoint and the end of the process.
 END_S = 3.0
 
@@ -120,7 +122,7 @@ class KeepToTime(Callback):
         left = planned - trainer.current_epoch
         at_first = (self.planned_epochs or planned) - trainer.current_epoch
         fitting = min(max(1, int(left_s / epoch_s)), at_first)
-        late, early = left * epoch_s > left_s * SLACK, fitting > left * SLACK
+        late, early = left * epoch_s > left_s * SLACK, fitting > left * GAIN
         if not (late or early):
             return None
         end = trainer.current_epoch + fitting
