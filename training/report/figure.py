@@ -4,14 +4,17 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 WIDTH_IN = 7.8  # as wide as the page's column, so that text has the size that is set here
+PNG_DPI = 160
 BLUE, ORANGE, GREEN, VIOLET, GREY = "#1f5fa8", "#c2570c", "#2a7f3f", "#7a3e9d", "#8a939d"
 COLOURS = (BLUE, ORANGE, GREEN, VIOLET, "#b3261e", "#0f7f8c", "#8c6d1f", "#4a4f57")
 
@@ -62,3 +65,17 @@ def svg_uri(figure: Figure) -> str:
     FigureCanvasSVG(figure)
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue()).decode("ascii")
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write ``<name>.png`` and ``<name>.svg``; return both. The same figure gives the same bytes.
+
+    To be called within ``style()``, as an SVG takes its fonts and names when it is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    FigureCanvasAgg(figure)
+    figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
+    FigureCanvasSVG(figure)
+    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    return png, svg
