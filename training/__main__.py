@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("training.score.command", "score a model file on a folder of images and masks"),
     "report": ("training.report.command", "write a run's report: one HTML file to send"),
     "compare": ("training.report.compare_command", "hold runs side by side"),
+    "probe": ("training.probe.command", "look into a trained net, by one instrument at a time"),
+    "study": ("training.study.command", "a grid of trainings that answers one question"),
     "bench": ("training.bench.command", "time and memory of a model file and its variants"),
     "demo": ("training.demo", "all of it on phantoms, with and without skips, through REST"),
 }
