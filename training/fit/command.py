@@ -76,7 +76,7 @@ def _fit(
     from training.plan.keep_time import KeepToTime
 
     settings = planned.settings
-    config = _config(parser, settings)
+    config = fit_config(parser, settings)
     if deadline_s is not None and planned.dataset is not None:
         # Checking and measuring took their part of the time.
         config = replace(config, max_minutes=max((deadline_s - time.monotonic()) / 60, 0.01))
@@ -111,7 +111,7 @@ def _begin_folds(
     first = [*arguments, "--data.fold=0", "--trainer.devices=1"]
     planned = _planned(parser, first, parser.parse_args(first), share_s)
     settings = planned.settings
-    config = _config(parser, settings)
+    config = fit_config(parser, settings)
     root = vacant_folder(config.out, name=run_name(config))
     settings.data.fold, settings.out = "all", root
     folds = FoldsDirectory(root, data.folds or 1)
@@ -180,7 +180,7 @@ def _planned(
 
         if deadline_s is None:
             raise ValueError("a pace is measured for a time limit, and there is none")
-        return measure_pace(_config(parser, settings), dataset, deadline_s=deadline_s)
+        return measure_pace(fit_config(parser, settings), dataset, deadline_s=deadline_s)
 
     from training.fit.fit import rank
 
@@ -252,7 +252,7 @@ def _refuse_options(arguments: Sequence[str]) -> None:
         )
 
 
-def _config(parser: ArgumentParser, settings: Namespace) -> FitConfig:
+def fit_config(parser: ArgumentParser, settings: Namespace) -> FitConfig:
     """Return the typed settings; groups and Lightning's own classes are instantiated."""
     try:
         built = parser.instantiate(settings)

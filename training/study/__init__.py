@@ -1,0 +1,1 @@
+"""A grid of trainings that asks one question, from settings to a report."""

@@ -1,0 +1,203 @@
+"""The grid: every run of a study is a cell with a folder of its own.
+
+<study>/cells/<data set>/<arm>/seed-0/     a run that is reported
+<study>/sweep/<data set>/<arm>/lr-0.002/   a try of a learning rate
+    cell.yaml      what is run; written before it starts
+    run/           the run directory of `fit`
+    outcome.json   what came out; written last, so a cell that has it is done
+    cases.csv      a row per image and class
+    failed.txt     the traceback of a cell that could not be finished
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from training.fit.atomic import replace_file
+from training.study.config import Settings, StudyConfig, StudyError
+
+Kind = Literal["cells", "sweep"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Attributes:
+        kind: reported, or a try of a learning rate.
+        dataset: name.
+        arm: name.
+        seed: of weights, order and augmentation.
+        lr: learning rate.
+        steps: optimiser steps.
+        settings: all options of `fit` that are not its own defaults, dotted.
+        part: of the images that it is scored on.
+        metrics: what each case is scored by, Dice first.
+        probes: run on the trained net.
+        watch: followed while it trains.
+    """
+
+    kind: Kind
+    dataset: str
+    arm: str
+    seed: int
+    lr: float
+    steps: int
+    settings: Settings
+    part: Literal["val", "test"]
+    metrics: tuple[str, ...]
+    probes: tuple[str, ...] = ()
+    watch: tuple[str, ...] = ()
+
+    def folder(self, root: Path) -> Path:
+        """Return its place in the study's folder."""
+        leaf = f"seed-{self.seed}" if self.kind == "cells" else f"lr-{self.lr:g}"
+        return root / self.kind / self.dataset / self.arm / leaf
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell found.
+
+    Attributes:
+        dice: mean over classes of the means over cases; None where no case has a score.
+        loss: mean cross-entropy per pixel in nats, so that two collapsed runs still differ.
+        error: share of pixels that are wrong.
+        collapsed: no pixel of any class but the background was answered, though there are some.
+        diverged: a weight or the loss is no finite number.
+        parameters: trainable values.
+        macs: multiply-accumulates of one image of ``macs_hw`` pixels.
+        macs_hw: size that ``macs`` counts, (H, W).
+        train_s: from the first logged step to the last; other work on the machine is in it.
+        cell_s: of the whole cell.
+        device: what it was trained on.
+        figures: headline figures of the probes, by ``probe.figure``.
+    """
+
+    dice: float | None
+    loss: float | None
+    error: float | None
+    collapsed: bool
+    diverged: bool
+    parameters: int
+    macs: int
+    macs_hw: tuple[int, int]
+    train_s: float
+    cell_s: float
+    device: str
+    figures: dict[str, float]
+
+
+def write_cell(cell: Cell, root: Path) -> Path:
+    """Write ``cell.yaml`` and return the cell's folder.
+
+    Raises:
+        StudyError: the folder holds another run's cell.
+    """
+    folder = cell.folder(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "cell.yaml"
+    # Through JSON, as it will be read: tuples become lists.
+    content = json.loads(json.dumps(asdict(cell)))
+    if path.is_file():
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changed = sorted(
+            key for key in content.keys() | earlier.keys() if content.get(key) != earlier.get(key)
+        )
+        # More probes can be asked of a net that was trained already.
+        if set(changed) - {"probes", "metrics"}:
+            raise StudyError(
+                f"{folder} was begun with other settings ({', '.join(changed)} differ); give "
+                "another --out, or remove that folder to run it again"
+            )
+        if not changed:
+            return folder
+        (folder / "outcome.json").unlink(missing_ok=True)
+    text = yaml.safe_dump(content, sort_keys=False)
+    replace_file(path, lambda file: file.write(text.encode()))
+    return folder
+
+
+def read_cell(folder: Path) -> Cell:
+    """Return the cell that ``write_cell`` wrote into ``folder``."""
+    content: dict[str, Any] = yaml.safe_load((folder / "cell.yaml").read_text(encoding="utf-8"))
+    for name in ("metrics", "probes", "watch"):
+        content[name] = tuple(content[name])
+    return Cell(**content)
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """Return what the cell in ``folder`` found, or None where it is not done."""
+    path = folder / "outcome.json"
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Outcome(**{**content, "macs_hw": tuple(content["macs_hw"])})
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write what a cell found; from now on it counts as done."""
+    text = json.dumps(asdict(outcome), indent=2) + "\n"
+    replace_file(folder / "outcome.json", lambda file: file.write(text.encode()))
+    (folder / "failed.txt").unlink(missing_ok=True)
+
+
+def sweep_cells(config: StudyConfig, settings: dict[tuple[str, str], Settings]) -> list[Cell]:
+    """Return the tries of learning rates; none where there is one rate only, or no training."""
+    if len(config.learning_rates) < 2 or config.steps == 0:
+        return []
+    return [
+        Cell(
+            kind="sweep",
+            dataset=dataset,
+            arm=arm,
+            # None of the reported seeds, or the chosen rate would be the best for that very one.
+            seed=max(config.seeds) + 1,
+            lr=lr,
+            steps=max(1, round(config.steps * config.sweep_fraction)),
+            settings=settings[dataset, arm],
+            part="val",
+            metrics=("dice",),
+        )
+        for dataset in config.datasets
+        for arm in config.all_arms
+        for lr in config.learning_rates
+    ]
+
+
+def reported_cells(
+    config: StudyConfig,
+    settings: dict[tuple[str, str], Settings],
+    *,
+    rates: dict[tuple[str, str], float],
+    parts: dict[str, Literal["val", "test"]],
+) -> list[Cell]:
+    """Return the cells that the report is about, seed by seed so that early results are whole.
+
+    Args:
+        config: the study.
+        settings: by data set and arm.
+        rates: learning rate by data set and arm.
+        parts: what each data set is scored on.
+    """
+    return [
+        Cell(
+            kind="cells",
+            dataset=dataset,
+            arm=arm,
+            seed=seed,
+            lr=rates[dataset, arm],
+            steps=config.steps,
+            settings=settings[dataset, arm],
+            part=parts[dataset],
+            metrics=config.metrics_of(dataset),
+            probes=(*config.probes, *(config.probes_once if first else ())),
+            watch=config.watch if first else (),
+        )
+        for first, seed in ((index == 0, seed) for index, seed in enumerate(config.seeds))
+        for dataset in config.datasets
+        for arm in config.all_arms
+    ]

@@ -1,0 +1,170 @@
+"""Conduct a study: prepare, tune, run, collect."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from training.bench.machine import describe_machine, describe_versions
+from training.fit.atomic import replace_file
+from training.fit.run_directory import PACKAGES
+from training.study.cells import Cell, read_outcome, reported_cells, sweep_cells, write_cell
+from training.study.collect import collect
+from training.study.config import StudyConfig, StudyError
+from training.study.engines import ENGINES
+from training.study.remaining import remaining
+from training.study.run_cell import FAILED
+from training.study.settings import Prepared, plan_text, prepare
+from training.study.tune import chosen_rates
+
+STUDY = "study.yaml"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study's cells run.
+
+    Attributes:
+        engine: a key of ``ENGINES``.
+        jobs: cells at a time.
+        options: of the engine.
+    """
+
+    engine: str = "local"
+    jobs: int = 1
+    options: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Conducted:
+    """A study that was run.
+
+    Attributes:
+        reported: its cells.
+        sweep: its tries of learning rates.
+        failed: folders of cells that could not be finished.
+    """
+
+    reported: tuple[Cell, ...]
+    sweep: tuple[Cell, ...]
+    failed: tuple[Path, ...]
+
+
+def conduct(config: StudyConfig, root: Path, place: Place) -> Conducted:
+    """Run all cells of a study that are not done yet, and write its tables.
+
+    Args:
+        config: the study.
+        root: its folder; one that was begun is gone on with.
+        place: where cells run.
+
+    Raises:
+        StudyError: the folder holds another study, or settings do not fit.
+        DataError: a data set has faults.
+    """
+    if not config.datasets:
+        raise StudyError("the study names no data set; give one by --dataset NAME=DIR")
+    root.mkdir(parents=True, exist_ok=True)
+    prepared = {name: prepare(config, name, root=root) for name in config.datasets}
+    _write_study(config, prepared, root)
+    settings = {
+        (name, arm): options for name, p in prepared.items() for arm, options in p.settings.items()
+    }
+    sweep = sweep_cells(config, settings)
+    failed = _run(config, sweep, root, place, said="learning rates")
+    rates = chosen_rates(config, sweep, root=root)
+    parts = {name: p.part for name, p in prepared.items()}
+    reported = reported_cells(config, settings, rates=rates, parts=parts)
+    failed += _run(config, reported, root, place, said="runs", sweep=sweep)
+    collect(config, root, reported=reported, sweep=sweep)
+    return Conducted(tuple(reported), tuple(sweep), tuple(failed))
+
+
+def _run(
+    config: StudyConfig,
+    cells: Sequence[Cell],
+    root: Path,
+    place: Place,
+    *,
+    said: str,
+    sweep: Sequence[Cell] | None = None,
+) -> list[Path]:
+    by_folder = {write_cell(cell, root).resolve(): cell for cell in cells}
+    waiting = {folder: c for folder, c in by_folder.items() if read_outcome(folder) is None}
+    done = [cell for folder, cell in by_folder.items() if folder not in waiting]
+    if not waiting:
+        return []
+    for folder in waiting:
+        (folder / FAILED).unlink(missing_ok=True)
+    failed: list[Path] = []
+    bar = tqdm(total=len(cells), initial=len(done), desc=said, unit="run", disable=None)
+    with bar:
+        _tell(bar, f"{said}: {len(waiting)} of {len(cells)} to do, {place.jobs} at a time")
+        for folder in _over(list(waiting), place):
+            cell = waiting.pop(folder)
+            done.append(cell)
+            bar.update()
+            outcome = read_outcome(folder)
+            if outcome is None:
+                failed.append(folder)
+            collect(config, root, reported=cells if sweep is not None else [], sweep=sweep or cells)
+            left = remaining(
+                [*(sweep or ()), *done], list(waiting.values()), root=root, jobs=place.jobs
+            )
+            result = "FAILED" if outcome is None else _result(outcome.dice, outcome.collapsed)
+            place_of = f"{cell.dataset} {cell.arm} {folder.name}"
+            _tell(bar, f"{len(done)}/{len(cells)} {place_of}: {result}; {left or ''}")
+    return failed
+
+
+def _over(folders: list[Path], place: Place) -> Iterator[Path]:
+    yield from ENGINES[place.engine](folders, jobs=place.jobs, options=place.options or {})
+
+
+def _result(dice: float | None, collapsed: bool) -> str:
+    if dice is None:
+        return "no score"
+    return f"Dice {dice:.3f}" + (" (collapsed: all background)" if collapsed else "")
+
+
+def _tell(bar: "tqdm[Any]", text: str) -> None:
+    bar.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def _write_study(config: StudyConfig, prepared: dict[str, Prepared], root: Path) -> None:
+    """Write what is run and on what; refuse a folder that holds another study."""
+    path = root / STUDY
+    content = {
+        "study": config.model_dump(mode="json"),
+        "planned": {name: plan_text(p.choices) for name, p in prepared.items()},
+        "images": {
+            name: {
+                "train": len(p.split.train),
+                "val": len(p.split.val),
+                "test": len(p.split.test),
+                "split": p.split.kind,
+                "classes": [c.name for c in p.dataset.classes],
+                "task": p.dataset.spec.task,
+                "scored_on": p.part,
+            }
+            for name, p in prepared.items()
+        },
+        "command": shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "versions": describe_versions(PACKAGES),
+    }
+    if path.is_file():
+        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))["study"]
+        if (earlier["name"], earlier["question"]) != (config.name, config.question):
+            raise StudyError(
+                f"{root} holds the study {earlier['name']!r}; give another --out for "
+                f"{config.name!r}"
+            )
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    replace_file(path, lambda file: file.write(text.encode()))

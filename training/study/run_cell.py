@@ -1,0 +1,185 @@
+"""Run one cell: train, score, look. All that it takes and gives lies in its folder.
+
+So any engine that can call a function with a path can run a study: processes of this machine, Ray,
+an array of SLURM jobs that share the folder.
+"""
+
+import contextlib
+import math
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from contract.errors import LongskipError
+from training.data.datamodule import SegmentationData
+from training.data.fingerprint import fingerprint
+from training.data.folder import FolderDataset, open_folder
+from training.data.split import read_split
+from training.fit.checkpoint import load_graph
+from training.fit.config import FitConfig
+from training.fit.fit import describe, fit
+from training.fit.resume import find_point
+from training.fit.run_directory import RunDirectory
+from training.graph.assemble import ModelGraph
+from training.nets.cost import macs, parameter_count
+from training.report.clock import read_clock
+from training.score.rulers import rulers_for
+from training.study.cells import Cell, Outcome, read_cell, read_outcome, write_outcome
+from training.study.score import CaseResult, score_graph, write_cases
+from training.study.settings import cell_config
+
+FAILED = "failed.txt"
+
+
+def run_cell(folder: Path, threads: int | None = None) -> None:
+    """Finish the cell in ``folder``, from its last checkpoint where it was begun.
+
+    A fault is written to ``failed.txt`` and does not reach the other cells.
+
+    Args:
+        folder: holds ``cell.yaml``.
+        threads: of torch on the CPU; None: as many as torch takes.
+    """
+    if read_outcome(folder) is not None:
+        return
+    if threads is not None:
+        torch.set_num_threads(threads)
+    started_s = time.monotonic()
+    try:
+        with (folder / "log.txt").open("a", encoding="utf-8") as log, _into(log):
+            outcome = _finish(read_cell(folder), folder, started_s)
+        write_outcome(folder, outcome)
+    except Exception as error:
+        reason = str(error) if isinstance(error, LongskipError) else traceback.format_exc()
+        (folder / FAILED).write_text(reason.rstrip() + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _into(log: object) -> Iterator[None]:
+    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):  # type: ignore[type-var]
+        yield
+
+
+def _finish(cell: Cell, folder: Path, started_s: float) -> Outcome:
+    config, text = cell_config(cell, folder)
+    dataset = _opened(str(config.data.root), config.data.spec)
+    run = RunDirectory(folder / "run")
+    if cell.steps:
+        _train(config, text, dataset, cell, run)
+    clock = read_clock(run.logs)
+    if cell.steps:
+        _, graph = load_graph(run.checkpoint("last"))
+    else:
+        data = SegmentationData(config.data, config.augment, dataset=dataset)
+        seen = fingerprint(dataset, data.split.train)
+        graph = describe(config, data, seen).build_graph().eval()
+    device = "cuda" if torch.cuda.is_available() and _uses_gpu(config) else "cpu"
+    split = read_split(Path(config.data.split_file or ""), dataset)
+    stems = split.test if cell.part == "test" else split.val
+    diverged = not all(torch.isfinite(p).all() for p in graph.parameters())
+    cases = score_graph(
+        graph,
+        dataset,
+        stems,
+        metrics=cell.metrics,
+        rulers=rulers_for(dataset, stems),
+        device=device,
+    )
+    foreground = range(0 if dataset.spec.task == "multilabel" else 1, len(dataset.classes))
+    names = [c.name for c in dataset.classes]
+    write_cases(folder / "cases.csv", cases, class_names=names, foreground=foreground)
+    size_hw = _size_hw(graph, config, dataset)
+    return Outcome(
+        dice=mean_dice(cases, foreground),
+        loss=_mean([case.loss_nats for case in cases]),
+        error=_mean([case.error for case in cases]),
+        collapsed=_collapsed(cases, foreground),
+        diverged=diverged,
+        parameters=parameter_count(graph.net),
+        macs=macs(graph.net.cpu(), channels=dataset.channels, size_hw=size_hw),
+        macs_hw=size_hw,
+        train_s=0.0 if clock is None else clock.total_s,
+        cell_s=time.monotonic() - started_s,
+        device=device if device == "cpu" else torch.cuda.get_device_name(),
+        figures=_look(cell, folder, dataset),
+    )
+
+
+def _train(
+    config: FitConfig, text: str, dataset: FolderDataset, cell: Cell, run: RunDirectory
+) -> None:
+    """Train from the start, or from where an earlier try was ended."""
+    config.trainer["callbacks"] = watchers(cell, run)
+    with contextlib.suppress(LongskipError):
+        _, point, _ = find_point(run)
+        if point is not None:
+            config.resume, config.out = run.root, None
+    if config.resume is None and run.root.exists():
+        # Killed before its first checkpoint: there is nothing to go on from.
+        _remove(run.root)
+    fit(config, save_config=lambda path: _write(path, text), dataset=dataset)
+
+
+def watchers(cell: Cell, run: RunDirectory) -> list[Callback]:
+    """Return the callbacks that follow the training of ``cell``."""
+    return []
+
+
+def _look(cell: Cell, folder: Path, dataset: FolderDataset) -> dict[str, float]:
+    """Run the probes of the cell and return their figures as ``probe.figure``."""
+    return {}
+
+
+def mean_dice(cases: Sequence[CaseResult], foreground: range) -> float | None:
+    """Return the mean over classes of the means over cases; None where nothing has a score."""
+    by_class = [
+        np.array([case.measures[index].values["dice"] for case in cases]) for index in foreground
+    ]
+    means = [float(np.nanmean(dice)) for dice in by_class if not np.isnan(dice).all()]
+    return float(np.mean(means)) if means else None
+
+
+def _collapsed(cases: Sequence[CaseResult], foreground: range) -> bool:
+    counts = [case.measures[index].counts for case in cases for index in foreground]
+    return any(c.truth_px for c in counts) and not any(c.prediction_px for c in counts)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    kept = [value for value in values if not math.isnan(value)]
+    return float(np.mean(kept)) if kept else None
+
+
+def _size_hw(graph: ModelGraph, config: FitConfig, dataset: FolderDataset) -> tuple[int, int]:
+    """Return the patch (working size) brought up to the net's divisor."""
+    patch = config.data.patch or config.data.working_size or (256, 256)
+    divisor = graph.pad.divisor
+    height, width = (
+        max(math.ceil(side / divisor) * divisor, graph.net.least_side) for side in patch
+    )
+    return height, width
+
+
+def _uses_gpu(config: FitConfig) -> bool:
+    return config.trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+
+
+@lru_cache(maxsize=4)
+def _opened(root: str, spec: str | None) -> FolderDataset:
+    """Open a data set once for all cells that a process runs."""
+    return open_folder(Path(root), None if spec is None else Path(spec), progress=False)
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
