@@ -1,0 +1,1 @@
+"""Instruments: each measures one thing that is said of skips, in training or on a trained net."""
