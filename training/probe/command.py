@@ -20,6 +20,7 @@ Comparison = Callable[[Sequence["Probed"], Path], dict[str, float]]
 # name: what it tells. The module of the same name has `probe_<name>`, and where two nets can be
 # held against each other also `compare_<name>`.
 INSTRUMENTS: dict[str, str] = {
+    "boundary": "errors by distance to the true boundary: does it err on where, or on what?",
     "cost": "parameters, multiply-accumulates, activation memory, ms of the exported file",
 }
 EXAMPLES = """examples:

@@ -90,14 +90,20 @@ class Probed:
 
     def images(self, doing: str) -> Iterator["ProbedImage"]:
         """Read the images one after the other; ``doing`` stands beside the progress."""
-        cases = self.dataset.select(self.stems)
-        for case in tqdm(cases, desc=f"{doing} {self.name}", unit="image", disable=None):
-            yield ProbedImage(
-                case=case,
-                pixels_hwc=(pixels := load_image(case, self.description.channels)),
-                image_chw=to_chw_float32(pixels),
-                truth=load_mask(case, self.dataset.spec),
-            )
+        for stem in tqdm(self.stems, desc=f"{doing} {self.name}", unit="image", disable=None):
+            yield self.image(stem)
+
+    def image(self, stem: str) -> "ProbedImage":
+        """Read one image."""
+        (case,) = self.dataset.select([stem])
+        pixels_hwc = load_image(case, self.description.channels)
+        truth = load_mask(case, self.dataset.spec)
+        return ProbedImage(case, pixels_hwc, to_chw_float32(pixels_hwc), truth)
+
+    @property
+    def groups(self) -> list[str | None]:
+        """Of each image: what must not be taken for independent."""
+        return [case.group for case in self.dataset.select(self.stems)]
 
     def answer(self, image_chw: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return labels ``[H, W]`` (multilabel ``[K, H, W]``) of raw intensities ``[C, H, W]``.
