@@ -35,7 +35,7 @@ def check_interface(session: ort.InferenceSession, spec: ModelSpec, *, source: s
     if set(inputs) != {"image"}:
         raise ModelBroken(
             f"{source} needs the inputs {sorted(inputs)}; the contract has one, 'image', and "
-            "'statistics' only as an overridable initialiser"
+            "'statistics' and 'skip_gain' only as overridable initialisers"
         )
     _check_array(source, inputs["image"], FLOAT32, [[FREE, spec.channels, *space]])
     for name in ("labels", "probabilities"):
@@ -46,6 +46,7 @@ def check_interface(session: ort.InferenceSession, spec: ModelSpec, *, source: s
     _check_array(source, outputs["probabilities"], FLOAT32, [[FREE, classes, *space]])
     if "disagreement" in outputs:
         _check_array(source, outputs["disagreement"], FLOAT32, [[FREE, *planes, *space]])
+    _check_skip_gain(source, optional.get("skip_gain"), spec)
     statistics = optional.get("statistics")
     if statistics is not None:
         shapes: list[list[int | None]] = [[FREE, spec.channels, 2], [1, spec.channels, 2]]
@@ -57,6 +58,18 @@ def check_interface(session: ort.InferenceSession, spec: ModelSpec, *, source: s
             "input, or leave tiles out of its spec."
         )
     return statistics is not None
+
+
+def _check_skip_gain(source: str, skip_gain: ort.NodeArg | None, spec: ModelSpec) -> None:
+    levels = len(spec.skip_gain_strides)
+    if (skip_gain is not None) != (levels > 0):
+        there = "no" if skip_gain is None else "the"
+        raise ModelBroken(
+            f"{source} has {there} optional input 'skip_gain', but its spec names {levels} levels "
+            "in skip_gain_strides; both or neither must be there"
+        )
+    if skip_gain is not None:
+        _check_array(source, skip_gain, FLOAT32, [[FREE, levels], [1, levels]])
 
 
 def _check_array(

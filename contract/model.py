@@ -19,6 +19,7 @@ from contract.errors import ChannelMismatch, ImageTooLarge, ModelBroken, Request
 from contract.golden import check_golden
 from contract.interface import check_interface
 from contract.session import Device, open_session, run_options
+from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
 from contract.tiling import Progress, blend_bands
@@ -120,6 +121,7 @@ class Model:
         image_nchw: NDArray[np.float32],
         *,
         statistics: NDArray[np.float32] | None = None,
+        skip_gain: NDArray[np.float32] | None = None,
         outputs: Sequence[str] = ("labels",),
     ) -> dict[str, NDArray[Any]]:
         """Run the graph once on a batch of images of equal size.
@@ -128,6 +130,9 @@ class Model:
             image_nchw: raw intensities, float32 ``[N, C, H, W]`` (3-D: ``[N, C, D, H, W]``).
             statistics: mean and std, float32 ``[1 or N, C, 2]``; None or NaN means each image's
                 own.
+            skip_gain: a factor per level on each long skip, finest first, float32
+                ``[1 or N, levels]``; None leaves them as they were trained. Only for files that
+                were exported with it (``spec.skip_gain_strides``).
             outputs: which of ``self.outputs`` to compute and fetch.
 
         Returns:
@@ -145,6 +150,8 @@ class Model:
         feeds = {"image": np.ascontiguousarray(image_nchw)}
         if statistics is not None:
             feeds["statistics"] = self._checked_statistics(statistics, len(image_nchw))
+        if skip_gain is not None:
+            feeds["skip_gain"] = checked_rows(self.spec, skip_gain, batch=len(image_nchw))
         answers = {name: self._empty_answer(name, image_nchw.shape) for name in outputs}
         pixels = image_nchw.size // self.spec.channels
         # Bound to arrays of ours, because an answer in onnxruntime's own memory keeps the arena
@@ -169,6 +176,7 @@ class Model:
         image_chw: NDArray[np.float32],
         *,
         probabilities: bool = False,
+        skip_gain: Sequence[float] | None = None,
         progress: Progress | None = None,
     ) -> Segmentation:
         """Segment one image, in tiles where it is past the model's whole-image limit.
@@ -177,10 +185,12 @@ class Model:
             image_chw: raw intensities as decoded, float32 ``[C, H, W]``, any size >= 1.
             probabilities: also return them, and the disagreement where the file gives it; they
                 are 4 K times the labels' bytes.
+            skip_gain: a factor per level on each long skip, finest first, the same for all tiles;
+                see ``run``.
             progress: called with (tiles done, tiles in all) where the image is tiled.
 
         Raises:
-            RequestInvalid: wrong type or number of axes.
+            RequestInvalid: wrong type or number of axes, or gains that the model does not take.
             ChannelMismatch: another number of channels than the model takes.
             ImageTooLarge: past the limit, and the model cannot be tiled.
         """
@@ -188,10 +198,11 @@ class Model:
             raise RequestInvalid(f"{self.spec.name} takes volumes; segment() takes 2-D images")
         self._check_image(image_chw, axes="CHW")
         height, width = image_chw.shape[1:]
+        rows = None if skip_gain is None else np.array([skip_gain], np.float32)
         if height * width > self.spec.whole_image_max_pixels:
-            return self._segment_tiled(image_chw, probabilities, progress)
+            return self._segment_tiled(image_chw, probabilities, rows, progress)
         outputs = self.outputs if probabilities else ("labels",)
-        answer = self.run(image_chw[None], outputs=outputs)
+        answer = self.run(image_chw[None], skip_gain=rows, outputs=outputs)
         return Segmentation(
             labels=answer["labels"][0],
             probabilities=answer["probabilities"][0] if probabilities else None,
@@ -200,7 +211,11 @@ class Model:
         )
 
     def _segment_tiled(
-        self, image_chw: NDArray[np.float32], probabilities: bool, progress: Progress | None
+        self,
+        image_chw: NDArray[np.float32],
+        probabilities: bool,
+        skip_gain: NDArray[np.float32] | None,
+        progress: Progress | None,
     ) -> Segmentation:
         spec = self.spec
         height, width = image_chw.shape[1:]
@@ -220,7 +235,9 @@ class Model:
         n_planes = n_classes + (len(outputs) - 1) * math.prod(planes)
 
         def run_tile(tile_chw: NDArray[np.float32]) -> NDArray[np.float32]:
-            answer = self.run(tile_chw[None], statistics=statistics, outputs=outputs)
+            answer = self.run(
+                tile_chw[None], statistics=statistics, skip_gain=skip_gain, outputs=outputs
+            )
             stacked = [answer[name].reshape(-1, *tile_chw.shape[1:]) for name in outputs]
             return stacked[0] if len(stacked) == 1 else np.concatenate(stacked)
 

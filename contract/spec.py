@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from contract.errors import SpecInvalid, SpecMissing, SpecTooNew
 
 METADATA_KEY = "longskip.spec"
-# 2: members, mirrors, calibration, thresholds_prob. All are optional, so 1 reads as before.
-SCHEMA_VERSION = 2
+# 2: members, mirrors, calibration, thresholds_prob. 3: skip_gain_strides. All are optional, so a
+# file of the schema before reads as it was meant.
+SCHEMA_VERSION = 3
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 Colour = tuple[
@@ -167,6 +168,10 @@ class ModelSpec(Part):
     ``probabilities`` are the mean over ``members`` nets, each asked for the image as it is and for
     its ``mirrors`` (``both``: turned by 180 degrees). ``thresholds_prob``, one per class, decide
     the labels as ``contract/decision.py`` says; for multiclass they sum to 1.
+
+    ``skip_gain_strides``: stride in pixels of each level of ``net.long_skips``, finest first, where
+    the file has the optional input ``skip_gain`` (``contract/skip_gain.py``), else empty. A level
+    whose skip is ``none`` is counted, and its gain has no effect.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -189,6 +194,7 @@ class ModelSpec(Part):
     mirrors: tuple[Mirror, ...] = ()
     calibration: Calibration | None = None
     thresholds_prob: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    skip_gain_strides: tuple[PositiveInt, ...] = ()
     precision: Precision = "fp32"
     preferred_precision: dict[Literal["cpu", "cuda"], Precision] = Field(default_factory=dict)
     training_data: TrainingData | None = None
@@ -223,7 +229,21 @@ class ModelSpec(Part):
             raise ValueError(f"mirrors must differ, got {list(self.mirrors)}")
         if self.thresholds_prob is not None:
             self._check_thresholds(self.thresholds_prob)
+        if self.skip_gain_strides:
+            self._check_strides(self.skip_gain_strides)
         return self
+
+    def _check_strides(self, strides: tuple[int, ...]) -> None:
+        if len(strides) != len(self.net.long_skips):
+            raise ValueError(
+                f"skip_gain_strides has {len(strides)} levels, net.long_skips "
+                f"{len(self.net.long_skips)}; give one stride per level, finest first"
+            )
+        if sorted(set(strides)) != list(strides):
+            raise ValueError(
+                f"skip_gain_strides stand finest first, each above the one before, got "
+                f"{list(strides)}"
+            )
 
     def _check_thresholds(self, thresholds_prob: tuple[float, ...]) -> None:
         if len(thresholds_prob) != len(self.classes):

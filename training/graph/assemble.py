@@ -28,6 +28,9 @@ class ModelGraph(nn.Module):
     normalise -> (resample) -> views -> [pad -> net -> crop -> (resample back)] for each net and
     view -> pool -> temperature -> activate with thresholds. With several nets there is a third
     answer beside labels and probabilities: how far they disagree.
+
+    ``skip_gain`` turns the long skips of every net down, or up, for every view; with ``gated`` the
+    exported file takes it, too, a factor for each of ``gain_levels`` levels.
     """
 
     def __init__(
@@ -41,8 +44,10 @@ class ModelGraph(nn.Module):
         mirrors: Sequence[Mirror] = (),
         temperature: float = 1.0,
         thresholds_prob: Sequence[float] | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__()
+        self.gain_levels = len(net.long_skips) if gated else 0
         self.normalise = Normalise(normalising)
         self.resample = None if working_size is None else Resample(working_size)
         self.pad = Pad(net.divisor, least=net.least_side)
@@ -55,16 +60,22 @@ class ModelGraph(nn.Module):
         self.activate = Activate(task, thresholds_prob=thresholds_prob)
 
     def logits(
-        self, image: Float[Tensor, "b c h w"], statistics: Float[Tensor, "s c 2"] | None = None
+        self,
+        image: Float[Tensor, "b c h w"],
+        statistics: Float[Tensor, "s c 2"] | None = None,
+        skip_gain: Float[Tensor, "g l"] | None = None,
     ) -> Float[Tensor, "b k h w"]:
         """Return the logits at the image's own size, before any temperature."""
-        return self._pooled(self._answers(*self._seen(image, statistics)))
+        return self._pooled(self._answers(*self._seen(image, statistics), skip_gain))
 
     def forward(
-        self, image: Float[Tensor, "b c h w"], statistics: Float[Tensor, "s c 2"] | None = None
+        self,
+        image: Float[Tensor, "b c h w"],
+        statistics: Float[Tensor, "s c 2"] | None = None,
+        skip_gain: Float[Tensor, "g l"] | None = None,
     ) -> tuple[Tensor, ...]:
         """Return ``labels``, ``probabilities`` and, of several nets, ``disagreement``."""
-        members = self._answers(*self._seen(image, statistics))
+        members = self._answers(*self._seen(image, statistics), skip_gain)
         logits = self._pooled(members)
         if self.temperature is not None:
             logits = self.temperature(logits)
@@ -88,13 +99,16 @@ class ModelGraph(nn.Module):
         return seen, (image.shape[2], image.shape[3])
 
     def _answers(
-        self, seen: Float[Tensor, "b c wh ww"], size: tuple[int, int]
+        self,
+        seen: Float[Tensor, "b c wh ww"],
+        size: tuple[int, int],
+        skip_gain: Float[Tensor, "g l"] | None,
     ) -> list[list[Float[Tensor, "b k h w"]]]:
         """Return each net's logits for each view, in the image's own frame."""
         views = [seen] if self.mirror is None else self.mirror(seen)
         members = []
         for net in (self.net, *self.more_nets):
-            answers = [self._answer(net, view, size) for view in views]
+            answers = [self._answer(net, view, size, skip_gain) for view in views]
             if self.mirror is not None:
                 answers = [self.mirror.back(answer, i) for i, answer in enumerate(answers)]
             members.append(answers)
@@ -107,8 +121,14 @@ class ModelGraph(nn.Module):
         return pooled
 
     def _answer(
-        self, net: nn.Module, seen: Float[Tensor, "b c wh ww"], size: tuple[int, int]
+        self,
+        net: nn.Module,
+        seen: Float[Tensor, "b c wh ww"],
+        size: tuple[int, int],
+        skip_gain: Float[Tensor, "g l"] | None,
     ) -> Float[Tensor, "b k h w"]:
         worked = (seen.shape[2], seen.shape[3])
-        logits = self.pad.crop(net(self.pad(seen)), worked)  # [b, k, wh, ww]
+        # A net without levels takes an image and nothing else.
+        dialled = () if skip_gain is None else (skip_gain,)
+        logits = self.pad.crop(net(self.pad(seen), *dialled), worked)  # [b, k, wh, ww]
         return logits if self.resample is None else self.resample.back(logits, size)

@@ -31,6 +31,8 @@ from training.graph.limits import tiles_for, whole_image_limit
 from training.graph.members import Members, load_members
 from training.graph.onnx_file import trace, with_spec
 from training.graph.prove import ExportWrong, Proof, prove_parity
+from training.graph.prove_gain import GainProof, prove_gain
+from training.graph.skip_gain import check_has_dial, stay_in_blocks
 from training.graph.variants import (
     Full,
     Refusal,
@@ -69,21 +71,29 @@ class Exported:
     tiled: int = 0
     variants: tuple[Variant, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    gain_proof: GainProof | None = None
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """What is exported: members, what stands around them, and what was tuned for them."""
+    """What is exported: members, what stands around them, and what was tuned for them.
+
+    ``gated`` gives the file the input ``skip_gain``.
+    """
 
     members: Members
     mirrors: tuple[Mirror, ...] = ()
     tuned: Tuned | None = None
+    gated: bool = False
 
     @property
     def graph(self) -> ModelGraph:
         """All of it as one module."""
         return self.members.graph(
-            mirrors=self.mirrors, temperature=self.temperature, thresholds_prob=self.thresholds_prob
+            mirrors=self.mirrors,
+            temperature=self.temperature,
+            thresholds_prob=self.thresholds_prob,
+            gated=self.gated,
         )
 
     @property
@@ -105,6 +115,7 @@ class Assembly:
             "mirrors": self.mirrors,
             "calibration": None if self.tuned is None else self.tuned.calibration,
             "thresholds_prob": self.thresholds_prob,
+            "skip_gain_strides": self.members.graphs[0].net.skip_strides if self.gated else (),
         }
 
 
@@ -138,11 +149,14 @@ def export(
     Raises:
         ExportWrong: the architecture does not export, or file and checkpoint disagree.
         CheckpointUnreadable: the checkpoint does not load.
+        RequestInvalid: gated, and the net has no long skip to turn.
     """
     assembly = source if isinstance(source, Assembly) else Assembly(load_members([source]))
     stored, graph = assembly.members.description, assembly.graph
     if graph.net.export_refusal is not None:
         raise ExportWrong(f"{stored.net['architecture']}: {graph.net.export_refusal}")
+    if assembly.gated:
+        check_has_dial(graph.net)
     spec = draft_spec(name, description, stored, graph)
     spec = spec.model_copy(update=assembly.spec_fields)
     say("tracing the graph")
@@ -150,9 +164,14 @@ def export(
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".export-") as folder:
         path = Path(folder) / "model.onnx"
-        draft = _write(path, traced, spec)
+        full_precision = stay_in_blocks(traced)
+        draft = _write(path, full_precision, spec)
         say("proving it against onnxruntime at sizes that were not traced")
         proof = prove_parity(graph, draft, intensity_range=_intensity_range(stored))
+        gain_proof = None
+        if assembly.gated:
+            say("proving the dial: at rest against the file without it, turned against PyTorch")
+            gain_proof = _prove_dial(assembly, draft, Path(folder))
         spec = spec.model_copy(update={"golden": _golden(draft, stored)})
         own_dice = file_dice = None
         tiled = 0
@@ -187,9 +206,16 @@ def export(
             )
             passed = {variant.model.precision for variant in variants}
             spec = spec.model_copy(update={"preferred_precision": preferred(passed, spec)})
-        proved = _write(path, traced, spec)
+        proved = _write(path, full_precision, spec)
         Model.open(path, device="cpu", prove=True)
-        write_card(path.with_name("card.md"), proved, split=split, proof=proof, variants=variants)
+        write_card(
+            path.with_name("card.md"),
+            proved,
+            split=split,
+            proof=proof,
+            gain_proof=gain_proof,
+            variants=variants,
+        )
         target = to / name / str(next_version(to, name))
         target.parent.mkdir(exist_ok=True)
         finished = Path(folder) / "finished"
@@ -209,6 +235,7 @@ def export(
         tiled=tiled,
         variants=tuple(variants),
         refused=tuple(refused),
+        gain_proof=gain_proof,
     )
 
 
@@ -242,6 +269,15 @@ def draft_spec(name: str, description: str, stored: Description, graph: ModelGra
         licence=stored.licence,
         code_version=__version__,
     )
+
+
+def _prove_dial(assembly: Assembly, draft: Model, folder: Path) -> GainProof:
+    bare = replace(assembly, gated=False)
+    channels = draft.spec.channels
+    spec = draft.spec.model_copy(update=bare.spec_fields)
+    plain = _write(folder / "plain.onnx", trace(bare.graph, channels=channels), spec)
+    intensity_range = _intensity_range(assembly.members.description)
+    return prove_gain(assembly.graph, draft, plain, intensity_range=intensity_range)
 
 
 def _write_reliability(path: Path, name: str, tuned: Tuned) -> None:

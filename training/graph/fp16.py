@@ -26,9 +26,11 @@ class HalfNet(nn.Module):
         super().__init__()
         self.net = net.half()
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+    def forward(
+        self, image: Float[Tensor, "b c h w"], *skip_gain: Float[Tensor, "g l"]
+    ) -> Float[Tensor, "b k h w"]:
         """Return float32 logits."""
-        logits: Tensor = self.net(image.half()).float()
+        logits: Tensor = self.net(image.half(), *(gain.half() for gain in skip_gain)).float()
         return logits
 
 

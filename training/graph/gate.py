@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from contract.answers import check_answers
@@ -59,12 +60,8 @@ def check_sizes(
         flips_here = pixels_here = 0
         for batch in PROOF_BATCHES:
             image = proof_batch(range(batch), spec.channels, size, intensity_range)
-            expected = full.run(image, outputs=OUTPUTS)
-            found = variant.run(image)["labels"]
-            margin = tie_margin(expected["probabilities"], spec.task, spec.thresholds_prob)
-            clear = margin > CLEAR_MARGIN
-            flips_here += int((clear & (found != expected["labels"])).sum())
-            pixels_here += int(clear.sum())
+            flipped, clear = _clear_flips(variant, full, image)
+            flips_here, pixels_here = flips_here + flipped, pixels_here + clear
         if flips_here > allowed * pixels_here + FEW_PIXELS:
             raise VariantRefused(
                 f"{name} gives other labels than fp32 to {flips_here} of {pixels_here} clear "
@@ -72,6 +69,52 @@ def check_sizes(
             )
         flips, pixels = flips + flips_here, pixels + pixels_here
     return flips / max(pixels, 1)
+
+
+def check_dial(
+    variant: Model,
+    full: Model,
+    *,
+    intensity_range: tuple[float, float],
+    sizes: Sequence[tuple[int, int]] = PROOF_SIZES,
+) -> None:
+    """Compare the two files with their long skips turned down; nothing where they have no dial.
+
+    That the input is there has been checked when ``variant`` was opened.
+
+    Raises:
+        VariantRefused: over all sizes too many clear labels differ.
+    """
+    levels = len(full.spec.skip_gain_strides)
+    if levels == 0:
+        return
+    gains = np.stack([np.zeros(levels), np.full(levels, 0.5), np.arange(levels) > 0])
+    flips = pixels = 0
+    for size in sizes:
+        image = proof_batch(range(len(gains)), full.spec.channels, size, intensity_range)
+        flipped, clear = _clear_flips(variant, full, image, gains.astype(np.float32))
+        flips, pixels = flips + flipped, pixels + clear
+    allowed = MAX_CLEAR_FLIPS[variant.precision]
+    if flips > allowed * pixels + FEW_PIXELS:
+        raise VariantRefused(
+            f"{variant.path.name} gives other labels than fp32 to {flips} of {pixels} clear pixels "
+            f"with its skips turned down, allowed are {allowed:.1%}"
+        )
+
+
+def _clear_flips(
+    variant: Model,
+    full: Model,
+    image_nchw: NDArray[np.float32],
+    skip_gain: NDArray[np.float32] | None = None,
+) -> tuple[int, int]:
+    """Return how many of fp32's clear pixels have another label, and how many are clear."""
+    expected = full.run(image_nchw, skip_gain=skip_gain, outputs=OUTPUTS)
+    found = variant.run(image_nchw, skip_gain=skip_gain)["labels"]
+    spec = full.spec
+    margin = tie_margin(expected["probabilities"], spec.task, spec.thresholds_prob)
+    clear = margin > CLEAR_MARGIN
+    return int((clear & (found != expected["labels"])).sum()), int(clear.sum())
 
 
 def judging_part(split: Split) -> Part | None:

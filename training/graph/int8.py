@@ -26,6 +26,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from training.graph.skip_gain import quantise_gains
+
 Feeds = Mapping[str, NDArray[np.float32]]
 
 # Other operators stay in float: quantising them all deletes optional inputs, which the graph
@@ -74,6 +76,7 @@ def quantise(model: onnx.ModelProto, feeds: Iterable[Feeds]) -> onnx.ModelProto:
         )
         quantised = onnx.load(str(path))
     del quantised.graph.value_info[:]  # sizes as inferred here; nothing needs them
+    quantise_gains(quantised)
     return quantised
 
 

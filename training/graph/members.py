@@ -40,6 +40,7 @@ class Members:
         mirrors: Sequence[Mirror] = (),
         temperature: float = 1.0,
         thresholds_prob: Sequence[float] | None = None,
+        gated: bool = False,
     ) -> ModelGraph:
         """Return one graph in eval mode whose probabilities are the members' mean.
 
@@ -48,6 +49,7 @@ class Members:
             mirrors: further views that every member is shown.
             temperature: divides the pooled logits.
             thresholds_prob: one per class, for the labels.
+            gated: whether the file is to take ``skip_gain``.
         """
         nets = [g.net for i, g in enumerate(self.graphs) if only is None or i in only]
         first = self.descriptions[0]
@@ -60,6 +62,7 @@ class Members:
             mirrors=mirrors,
             temperature=temperature,
             thresholds_prob=thresholds_prob,
+            gated=gated,
         ).eval()
 
 

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
@@ -24,37 +23,37 @@ EXAMPLE_REMAINDER = (11, 37)
 def trace(graph: ModelGraph, *, channels: int) -> onnx.ModelProto:
     """Return ``graph`` as ONNX with dynamic N, H and W.
 
-    ``statistics`` becomes an overridable initialiser whose default NaN means "this image's own".
+    ``statistics`` becomes an overridable initialiser whose default NaN means "this image's own";
+    of a gated graph ``skip_gain`` becomes another, whose default is 1 at all levels.
     """
     step = 2 * graph.pad.least
     height, width = (step + rest for rest in EXAMPLE_REMAINDER)
     image = torch.linspace(0, 255, EXAMPLE_BATCH * channels * height * width)
     image = image.reshape(EXAMPLE_BATCH, channels, height, width)
     sizes = {0: "batch", 2: "height", 3: "width"}
-    arguments: tuple[torch.Tensor, ...] = (image,)
-    shapes: tuple[dict[int, str] | None, ...] = (sizes,)
-    names = ["image"]
+    defaults: dict[str, torch.Tensor] = {}
     if graph.normalise.takes_statistics:
-        arguments += (torch.full((1, channels, 2), float("nan")),)
-        shapes += (None,)
-        names.append("statistics")
+        defaults["statistics"] = torch.full((1, channels, 2), float("nan"))
+    if graph.gain_levels:
+        defaults["skip_gain"] = torch.ones(1, graph.gain_levels)
     with _quiet():
         program = torch.onnx.export(
             spell_out_norms(graph).eval(),
-            arguments,
+            (image,),
+            kwargs=defaults,
             dynamo=True,
             external_data=False,
-            input_names=names,
+            input_names=["image", *defaults],
             output_names=list(graph.outputs),
-            dynamic_shapes=shapes,
+            dynamic_shapes={"image": sizes, **dict.fromkeys(defaults)},
             verbose=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model: onnx.ModelProto = program.model_proto
     _name_dims(model, multilabel=graph.activate.task == "multilabel")
-    if "statistics" in names:
-        _make_statistics_optional(model, channels)
+    for name, default in defaults.items():
+        model.graph.initializer.append(numpy_helper.from_array(default.numpy(), name))
     _drop_traces_of_the_source(model)
     return model
 
@@ -76,6 +75,7 @@ def _name_dims(model: onnx.ModelProto, *, multilabel: bool) -> None:
     names: dict[str, list[str | None]] = {
         "image": ["batch", None, "height", "width"],
         "statistics": ["batch_or_1", None, None],
+        "skip_gain": ["batch_or_1", None],
         "labels": ["batch", None, "height", "width"]
         if multilabel
         else ["batch", "height", "width"],
@@ -87,11 +87,6 @@ def _name_dims(model: onnx.ModelProto, *, multilabel: bool) -> None:
             if name is not None:
                 dim.dim_param = name
     del model.graph.value_info[:]  # they repeat the expressions, and nothing needs them
-
-
-def _make_statistics_optional(model: onnx.ModelProto, channels: int) -> None:
-    default = np.full((1, channels, 2), np.nan, dtype=np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(default, "statistics"))
 
 
 def _drop_traces_of_the_source(model: onnx.ModelProto) -> None:

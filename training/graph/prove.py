@@ -1,7 +1,8 @@
 """The proof of an export: onnxruntime must answer as PyTorch does, at sizes never traced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,38 +64,65 @@ def prove_parity(
             image = proof_batch(seeds, model.spec.channels, size, intensity_range)
             with torch.inference_mode():
                 expected = [answer.numpy() for answer in graph(torch.from_numpy(image))]
-            labels, probabilities = expected[:2]
             answer = model.run(image, outputs=graph.outputs)
             where = f"{size[0]}x{size[1]}, batch {batch}"
-            for name, own in zip(graph.outputs, expected, strict=True):
-                if answer[name].shape != own.shape:
-                    raise ExportWrong(
-                        f"at {where} the file's {name} have shape {list(answer[name].shape)}, "
-                        f"the checkpoint's {list(own.shape)}; this architecture does not export"
-                    )
-            if "disagreement" in answer:
-                nats = float(np.abs(answer["disagreement"] - expected[2]).max())
-                if not nats <= MAX_DISAGREEMENT_ERROR_NATS:
-                    raise ExportWrong(
-                        f"at {where} the file's disagreement is off by {nats:.2g} nats (allowed "
-                        f"{MAX_DISAGREEMENT_ERROR_NATS:g}); these nets do not export together"
-                    )
-            error = float(np.abs(answer["probabilities"] - probabilities).max())
-            if not error <= MAX_PROBABILITY_ERROR:  # NaN is wrong, too
-                raise ExportWrong(
-                    f"at {where} the file's probabilities are off by {error:.2g} (allowed "
-                    f"{MAX_PROBABILITY_ERROR:g}); this architecture does not export"
-                )
-            differing = answer["labels"] != labels
-            margin = tie_margin(probabilities, model.spec.task, model.spec.thresholds_prob)
-            real = differing & (margin > TIE_MARGIN)
-            if real.any():
-                raise ExportWrong(
-                    f"at {where} {int(real.sum())} labels differ that are no ties; this "
-                    "architecture does not export"
-                )
-            worst, ties, cases = max(worst, error), ties + int(differing.sum()), cases + 1
+            error, differing = compare(model, graph.outputs, expected, answer, where=where)
+            worst, ties, cases = max(worst, error), ties + differing, cases + 1
     return Proof(cases=cases, max_probability_error=worst, labels_differing_at_ties=ties)
+
+
+def compare(
+    model: Model,
+    outputs: Sequence[str],
+    expected: Sequence[NDArray[Any]],
+    answer: Mapping[str, NDArray[Any]],
+    *,
+    where: str,
+) -> tuple[float, int]:
+    """Hold one answer of the file against the checkpoint's.
+
+    Args:
+        model: the file.
+        outputs: the names of what is compared.
+        expected: the checkpoint's, in the same order: labels, probabilities and so on.
+        answer: the file's, by name.
+        where: the case, for the text of an error.
+
+    Returns:
+        The largest error of a probability, and how many labels differ (all of them at ties).
+
+    Raises:
+        ExportWrong: a shape, a probability or a label differs.
+    """
+    labels, probabilities = expected[:2]
+    for name, own in zip(outputs, expected, strict=True):
+        if answer[name].shape != own.shape:
+            raise ExportWrong(
+                f"at {where} the file's {name} have shape {list(answer[name].shape)}, "
+                f"the checkpoint's {list(own.shape)}; this architecture does not export"
+            )
+    if "disagreement" in answer:
+        nats = float(np.abs(answer["disagreement"] - expected[2]).max())
+        if not nats <= MAX_DISAGREEMENT_ERROR_NATS:
+            raise ExportWrong(
+                f"at {where} the file's disagreement is off by {nats:.2g} nats (allowed "
+                f"{MAX_DISAGREEMENT_ERROR_NATS:g}); these nets do not export together"
+            )
+    error = float(np.abs(answer["probabilities"] - probabilities).max())
+    if not error <= MAX_PROBABILITY_ERROR:  # NaN is wrong, too
+        raise ExportWrong(
+            f"at {where} the file's probabilities are off by {error:.2g} (allowed "
+            f"{MAX_PROBABILITY_ERROR:g}); this architecture does not export"
+        )
+    differing = answer["labels"] != labels
+    margin = tie_margin(probabilities, model.spec.task, model.spec.thresholds_prob)
+    real = differing & (margin > TIE_MARGIN)
+    if real.any():
+        raise ExportWrong(
+            f"at {where} {int(real.sum())} labels differ that are no ties; this "
+            "architecture does not export"
+        )
+    return error, int(differing.sum())
 
 
 def proof_batch(

@@ -24,7 +24,7 @@ from training.data.folder import FolderDataset, load_image
 from training.data.split import Split
 from training.graph.assemble import ModelGraph
 from training.graph.fp16 import trace_fp16
-from training.graph.gate import Part, VariantRefused, check_dice, check_sizes, dice_loss
+from training.graph.gate import Part, VariantRefused, check_dial, check_dice, check_sizes, dice_loss
 from training.graph.int8 import Feeds, quantise
 from training.graph.onnx_file import with_spec
 from training.score.cases import (
@@ -200,6 +200,7 @@ def _judge(
     )
     draft = _write(path, traced, spec)
     clear_flips = check_sizes(draft, full.model, intensity_range=golden.intensity_range)
+    check_dial(draft, full.model, intensity_range=golden.intensity_range)
     scored = {
         part: score_file(draft, dataset, stems, said=f"{part}, {draft.precision}")
         for part, stems in (("validation", split.val), ("test", split.test))

@@ -31,6 +31,15 @@ class SegmentationNet(nn.Module, ABC):
     export_refusal: str | None
 
     @property
+    def skip_strides(self) -> tuple[int, ...]:
+        """Stride in pixels of each level of ``long_skips``; a net with levels overrides it.
+
+        Such a net's forward also takes ``skip_gain``, a factor per level on what the encoder hands
+        to the skip (``training.nets.skips.gained``).
+        """
+        return ()
+
+    @property
     def exportable(self) -> bool:
         """Whether ``export_refusal`` is None."""
         return self.export_refusal is None

@@ -2,7 +2,8 @@
 
 Each position is a small module with the same call: ``skip(decoder, encoder)`` at one resolution,
 and ``out_channels`` for whatever comes next. A net holds one per level in a ModuleList, finest
-first, so a level can be exchanged, wrapped (say by a gain on ``encoder``) or removed alone.
+first, so a level can be exchanged, wrapped or removed alone. How much of ``encoder`` there is to
+join is the caller's matter: ``gained``.
 """
 
 from abc import ABC, abstractmethod
@@ -97,6 +98,21 @@ class NoSkip(LongSkipModule):
     ) -> Float[Tensor, "b cd h w"]:
         """Return ``decoder`` as it is."""
         return decoder
+
+
+def gained(
+    encoder: Float[Tensor, "b ce h w"], skip_gain: Float[Tensor, "g l"] | None, level: int
+) -> Float[Tensor, "b ce h w"]:
+    """Return the encoder's features times the gain of ``level``; as they are where it is None.
+
+    Args:
+        encoder: the features of one level, before any skip joins them.
+        skip_gain: a factor per level, finest first, for all images (g = 1) or each (g = b).
+        level: 0 is the finest.
+    """
+    if skip_gain is None:
+        return encoder
+    return encoder * skip_gain[:, level : level + 1, None, None]
 
 
 SKIPS: dict[LongSkip, Callable[[int, int], LongSkipModule]] = {

@@ -23,7 +23,7 @@ from contract.spec import LongSkip
 from training.nets.config import NetConfig
 from training.nets.cost import match_parameters, parameter_count
 from training.nets.net import SegmentationNet
-from training.nets.skips import SKIPS
+from training.nets.skips import SKIPS, gained
 from training.nets.smp_encoder import build_encoder, is_local
 
 
@@ -60,13 +60,18 @@ class DialDecoder(nn.Module):
         )
         initialize_decoder(self)
 
-    def forward(self, features: list[Float[Tensor, "b _c _h _w"]]) -> Float[Tensor, "b o h w"]:
+    def forward(
+        self,
+        features: list[Float[Tensor, "b _c _h _w"]],
+        skip_gain: Float[Tensor, "g l"] | None = None,
+    ) -> Float[Tensor, "b o h w"]:
         """Return the finest block's output; ``features`` stand at strides 2, 4 and so on."""
         x = self.center(features[-1])
         for index in reversed(range(len(self.blocks))):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")  # stride 2^index
             if index > 0:
-                x = self.skips[index - 1](x, features[index - 1])
+                level = index - 1
+                x = self.skips[level](x, gained(features[level], skip_gain, level))
             x = self.blocks[index](x)  # [B, widths[index], H / 2^index, W / 2^index]
         finest: Tensor = x
         return finest
@@ -104,10 +109,24 @@ class SmpUNet(SegmentationNet):
         """One ``LongSkipModule`` per level, finest first, the finest at stride 2."""
         return self.decoder.skips
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Return logits; H and W must be multiples of ``divisor``."""
+    @property
+    def skip_strides(self) -> tuple[int, ...]:
+        """2, 4, 8, …: the block at full size has no skip."""
+        return tuple(2 ** (level + 1) for level in range(len(self.long_skips)))
+
+    def forward(
+        self,
+        image: Float[Tensor, "b c h w"],
+        skip_gain: Float[Tensor, "g l"] | None = None,
+    ) -> Float[Tensor, "b k h w"]:
+        """Return logits; H and W must be multiples of ``divisor``.
+
+        Args:
+            image: what stands before the net has normalised.
+            skip_gain: see ``training.nets.skips.gained``.
+        """
         features = self.encoder(image)  # at strides 1 (the image itself), 2, 4, …, divisor
-        logits: Tensor = self.head(self.decoder(features[1:]))  # [B, K, H, W]
+        logits: Tensor = self.head(self.decoder(features[1:], skip_gain))  # [B, K, H, W]
         return logits
 
 

@@ -22,7 +22,7 @@ from training.nets.config import NetConfig
 from training.nets.cost import match_parameters, parameter_count
 from training.nets.initialise import initialise
 from training.nets.net import SegmentationNet
-from training.nets.skips import SKIPS
+from training.nets.skips import SKIPS, gained
 
 # Norms whose statistics run over the whole image.
 GLOBAL_NORMS = ("instance", "group")
@@ -81,8 +81,22 @@ class UNet(SegmentationNet):
         self.head = nn.Conv2d(widths[0], classes, kernel_size=1)
         initialise(self, config)
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Return logits; H and W must be multiples of ``divisor``."""
+    @property
+    def skip_strides(self) -> tuple[int, ...]:
+        """1, 2, 4, …: level 0 stands at full size."""
+        return tuple(2**level for level in range(len(self.long_skips)))
+
+    def forward(
+        self,
+        image: Float[Tensor, "b c h w"],
+        skip_gain: Float[Tensor, "g l"] | None = None,
+    ) -> Float[Tensor, "b k h w"]:
+        """Return logits; H and W must be multiples of ``divisor``.
+
+        Args:
+            image: what stands before the net has normalised.
+            skip_gain: see ``training.nets.skips.gained``.
+        """
         x = image
         features: list[Tensor] = []
         for block in self.encoder:
@@ -92,7 +106,7 @@ class UNet(SegmentationNet):
         x = self.bottleneck(x)  # [B, widths[-1], H / divisor, W / divisor]
         for level in reversed(range(len(features))):
             x = self.ups[level](x)  # [B, widths[l], H / 2^l, W / 2^l]
-            x = self.skips[level](x, features[level])
+            x = self.skips[level](x, gained(features[level], skip_gain, level))
             x = self.decoder[level](x)
         logits: Tensor = self.head(x)  # [B, K, H, W]
         return logits

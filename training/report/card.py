@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from contract.model import Model
+from contract.skip_gain import LEAST_GAIN, MOST_GAIN
 from contract.spec import MetricSummary, ModelSpec
 from training.data.split import Split
 from training.graph.prove import Proof
+from training.graph.prove_gain import GainProof
 from training.graph.variants import Variant
 
 LATENCY_SIZES = ((256, 256), (512, 512))
@@ -24,6 +26,7 @@ def write_card(
     *,
     split: Split | None,
     proof: Proof,
+    gain_proof: GainProof | None = None,
     variants: Sequence[Variant] = (),
 ) -> None:
     """Write the card of ``model`` and the ``variants`` beside it as Markdown to ``path``."""
@@ -48,6 +51,7 @@ def write_card(
         f"onnxruntime against PyTorch at {proof.cases} pairs of size and batch that were not "
         f"traced: probabilities differ by at most {proof.max_probability_error:.1e}, no label but "
         "at ties.",
+        *_gain_proof_lines(gain_proof),
         *_variant_lines(variants),
         "## Latency",
         *_latency_lines(model),
@@ -86,6 +90,7 @@ def _contract_lines(spec: ModelSpec) -> list[str]:
         f"- `image`: float32 [N, {spec.channels}, H, W], raw intensities as decoded"
         + (", RGB order" if spec.colour_order == "RGB" else "")
         + "; any N, H, W from 1 on",
+        *_gain_lines(spec),
         f"- `labels`: uint8 [N, H, W], {indices}"
         if spec.task == "multiclass"
         else f"- `labels`: uint8 [N, {len(spec.classes)}, H, W] of 0/1 by class, {indices}",
@@ -97,6 +102,31 @@ def _contract_lines(spec: ModelSpec) -> list[str]:
             if spec.working_size
             else ""
         ),
+    ]
+
+
+def _gain_lines(spec: ModelSpec) -> list[str]:
+    levels = len(spec.skip_gain_strides)
+    if levels == 0:
+        return []
+    kinds = zip(spec.skip_gain_strides, spec.net.long_skips, strict=True)
+    named = ", ".join(f"1:{stride} {kind}" for stride, kind in kinds)
+    return [
+        f"- `skip_gain` (optional): float32 [1 or N, {levels}], a factor from {LEAST_GAIN:g} to "
+        f"{MOST_GAIN:g} on each long skip, finest first ({named}); left out: 1"
+    ]
+
+
+def _gain_proof_lines(proof: GainProof | None) -> list[str]:
+    if proof is None:
+        return []
+    off = proof.default_difference
+    rest = "bit for bit those" if off == 0 else f"within {off:.1e} of those"
+    return [
+        f"Without `skip_gain` the answers are {rest} of the same net exported without that input. "
+        f"With it, at {proof.cases} pairs of size and gains, they are within "
+        f"{proof.max_probability_error:.1e} of PyTorch with the encoder's features scaled, and no "
+        "image's answer depends on the gains of others in its batch."
     ]
 
 

@@ -30,6 +30,7 @@ def small_graph() -> Callable[..., ModelGraph]:
         mirrors: Sequence[Mirror] = (),
         temperature: float = 1.0,
         thresholds_prob: Sequence[float] | None = None,
+        gated: bool = False,
         **net: Any,
     ) -> ModelGraph:
         torch.manual_seed(0)
@@ -44,6 +45,7 @@ def small_graph() -> Callable[..., ModelGraph]:
             mirrors=mirrors,
             temperature=temperature,
             thresholds_prob=thresholds_prob,
+            gated=gated,
         ).eval()
 
     return build
@@ -88,7 +90,8 @@ def spec_for() -> Callable[..., ModelSpec]:
             normalising=Normalising(kind="image"),
             divisor=graph.pad.divisor,
             whole_image_max_pixels=1 << 20,
-            net=NetDescription(architecture="unet", parameters=1),
+            net=NetDescription(architecture="unet", parameters=1, long_skips=graph.net.long_skips),
+            skip_gain_strides=graph.net.skip_strides if graph.gain_levels else (),
             thresholds_prob=thresholds_prob,
             code_version="0",
         )
