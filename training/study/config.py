@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from contract.errors import LongskipError
 from contract.measures import METRICS
+from training.probe.command import INSTRUMENTS
 
 PRESETS = Path(__file__).parents[1] / "configs" / "study"
 Settings = dict[str, Any]
@@ -150,6 +151,11 @@ class StudyConfig(BaseModel):
             unknown = sorted(set(metrics) - set(METRICS))
             if unknown:
                 raise ValueError(f"metrics knows {', '.join(METRICS)}; got {', '.join(unknown)}")
+        for probe in (*self.probes, *self.probes_once):
+            if probe not in INSTRUMENTS:
+                raise ValueError(f"probes are {', '.join(INSTRUMENTS)}; got {probe}")
+        if self.steps == 0 and self.watch:
+            raise ValueError("steps is 0, so there is no training to watch; use probes")
         return self
 
     @property

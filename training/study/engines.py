@@ -32,7 +32,7 @@ def run_locally(folders: Sequence[Path], *, jobs: int, options: Options) -> Iter
     threads = max(1, usable_cores() // jobs)
     waiting, deaths = list(folders), dict.fromkeys(folders, 0)
     while waiting:
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(jobs, _processes()) as pool:
             running: dict[Future[None], Path] = {}
             try:
                 while waiting or running:
@@ -51,6 +51,19 @@ def run_locally(folders: Sequence[Path], *, jobs: int, options: Options) -> Iter
                         continue
                     _write_death(folder)
                     yield folder
+
+
+def _processes() -> multiprocessing.context.BaseContext:
+    """Return how processes are made: forked from one that has imported everything, where that is.
+
+    Importing torch and Lightning takes each new process 10 s of a core. This very process is no
+    good to fork from, because it has threads by now.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.study.run_cell"])
+    return context
 
 
 def _write_death(folder: Path) -> None:
@@ -81,7 +94,8 @@ def run_on_ray(folders: Sequence[Path], *, jobs: int, options: Options) -> Itera
         cores = int(resources.get("CPU", 1))
         threads = max(1, cores // max(jobs, machines))
         gpus = 1 if resources.get("GPU") else 0
-        task = ray.remote(run_cell).options(num_cpus=threads, num_gpus=gpus, max_retries=1)
+        task: Any = ray.remote(run_cell)
+        task = task.options(num_cpus=threads, num_gpus=gpus, max_retries=1)
         running: dict[Any, Path] = {task.remote(folder, threads): folder for folder in folders}
         while running:
             done, _ = ray.wait(list(running), num_returns=1)

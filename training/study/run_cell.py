@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -21,13 +22,15 @@ from training.data.datamodule import SegmentationData
 from training.data.fingerprint import fingerprint
 from training.data.folder import FolderDataset, open_folder
 from training.data.split import read_split
-from training.fit.checkpoint import load_graph
+from training.fit.checkpoint import Description, load_graph
 from training.fit.config import FitConfig
 from training.fit.fit import describe, fit
 from training.fit.resume import find_point
 from training.fit.run_directory import RunDirectory
 from training.graph.assemble import ModelGraph
 from training.nets.cost import macs, parameter_count
+from training.probe.command import PROBES
+from training.probe.probed import Probed
 from training.report.clock import read_clock
 from training.score.rulers import rulers_for
 from training.study.cells import Cell, Outcome, read_cell, read_outcome, write_outcome
@@ -72,43 +75,46 @@ def _finish(cell: Cell, folder: Path, started_s: float) -> Outcome:
     run = RunDirectory(folder / "run")
     if cell.steps:
         _train(config, text, dataset, cell, run)
-    clock = read_clock(run.logs)
-    if cell.steps:
-        _, graph = load_graph(run.checkpoint("last"))
+        description, graph = load_graph(run.checkpoint("last"))
     else:
-        data = SegmentationData(config.data, config.augment, dataset=dataset)
-        seen = fingerprint(dataset, data.split.train)
-        graph = describe(config, data, seen).build_graph().eval()
+        description, graph = _untrained(config, dataset)
     device = "cuda" if torch.cuda.is_available() and _uses_gpu(config) else "cpu"
     split = read_split(Path(config.data.split_file or ""), dataset)
-    stems = split.test if cell.part == "test" else split.val
-    diverged = not all(torch.isfinite(p).all() for p in graph.parameters())
-    cases = score_graph(
-        graph,
+    net = Probed(
+        graph.to(device),
+        description,
         dataset,
-        stems,
-        metrics=cell.metrics,
-        rulers=rulers_for(dataset, stems),
-        device=device,
+        split.test if cell.part == "test" else split.val,
+        seed=cell.seed,
+        name=cell.arm,
+        trained_on=frozenset(split.train),
     )
-    foreground = range(0 if dataset.spec.task == "multilabel" else 1, len(dataset.classes))
-    names = [c.name for c in dataset.classes]
-    write_cases(folder / "cases.csv", cases, class_names=names, foreground=foreground)
-    size_hw = _size_hw(graph, config, dataset)
+    cases = _score(cell, net, folder) if cell.steps else []
+    figures = _look(cell, net, folder)
+    clock = read_clock(run.logs)
+    size_hw = _size_hw(graph, config)
     return Outcome(
-        dice=mean_dice(cases, foreground),
+        dice=mean_dice(cases, net.foreground),
         loss=_mean([case.loss_nats for case in cases]),
         error=_mean([case.error for case in cases]),
-        collapsed=_collapsed(cases, foreground),
-        diverged=diverged,
+        collapsed=_collapsed(cases, net.foreground),
+        diverged=not all(torch.isfinite(p).all() for p in graph.parameters()),
         parameters=parameter_count(graph.net),
         macs=macs(graph.net.cpu(), channels=dataset.channels, size_hw=size_hw),
         macs_hw=size_hw,
         train_s=0.0 if clock is None else clock.total_s,
         cell_s=time.monotonic() - started_s,
         device=device if device == "cpu" else torch.cuda.get_device_name(),
-        figures=_look(cell, folder, dataset),
+        figures=figures,
     )
+
+
+def _untrained(config: FitConfig, dataset: FolderDataset) -> tuple[Description, ModelGraph]:
+    """Return a net as it is initialised by the cell's seed."""
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    data = SegmentationData(config.data, config.augment, dataset=dataset)
+    description = describe(config, data, fingerprint(dataset, data.split.train))
+    return description, description.build_graph().eval()
 
 
 def _train(
@@ -131,9 +137,36 @@ def watchers(cell: Cell, run: RunDirectory) -> list[Callback]:
     return []
 
 
-def _look(cell: Cell, folder: Path, dataset: FolderDataset) -> dict[str, float]:
-    """Run the probes of the cell and return their figures as ``probe.figure``."""
-    return {}
+def _score(cell: Cell, net: Probed, folder: Path) -> list[CaseResult]:
+    cases = score_graph(
+        net.graph,
+        net.dataset,
+        net.stems,
+        metrics=cell.metrics,
+        rulers=rulers_for(net.dataset, net.stems),
+        device=str(net.device),
+    )
+    write_cases(folder / "cases.csv", cases, class_names=net.class_names, foreground=net.foreground)
+    return cases
+
+
+def _look(cell: Cell, net: Probed, folder: Path) -> dict[str, float]:
+    """Run the probes of the cell and return their figures as ``probe.figure``.
+
+    A probe may have nothing to look at (a lesion of skips that are not there): it says so in
+    its folder.
+    """
+    figures: dict[str, float] = {}
+    for name in cell.probes:
+        place = folder / "probes" / name
+        place.mkdir(parents=True, exist_ok=True)
+        try:
+            found = PROBES[name](net, place)
+        except LongskipError as nothing:
+            (place / "not-run.txt").write_text(f"{nothing}\n", encoding="utf-8")
+            continue
+        figures |= {f"{name}.{key}": value for key, value in found.items()}
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def mean_dice(cases: Sequence[CaseResult], foreground: range) -> float | None:
@@ -155,7 +188,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(kept)) if kept else None
 
 
-def _size_hw(graph: ModelGraph, config: FitConfig, dataset: FolderDataset) -> tuple[int, int]:
+def _size_hw(graph: ModelGraph, config: FitConfig) -> tuple[int, int]:
     """Return the patch (working size) brought up to the net's divisor."""
     patch = config.data.patch or config.data.working_size or (256, 256)
     divisor = graph.pad.divisor

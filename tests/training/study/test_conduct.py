@@ -1,0 +1,237 @@
+import csv
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training.__main__ import main
+from training.fit.checkpoint import read_checkpoint
+from training.study.cells import Cell, read_cell, read_outcome, write_cell
+from training.study.conduct import Place, conduct
+from training.study.config import StudyConfig, StudyError
+from training.study.engines import run_locally
+from training.study.run_cell import run_cell
+from training.study.score import score_graph
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")[1]
+
+
+def test_every_cell_of_the_grid_is_run(ran_study: Any) -> None:
+    runs = rows(ran_study.root / "runs.csv")
+
+    assert not ran_study.conducted.failed
+    assert [(row["arm"], row["seed"]) for row in runs] == [
+        ("all", "0"),
+        ("none", "0"),
+        ("all", "1"),
+        ("none", "1"),
+    ]
+    assert {row["state"] for row in runs} <= {"done", "collapsed"}
+    assert len(rows(ran_study.root / "sweep.csv")) == 4  # 2 arms x 2 rates
+
+
+def test_every_arm_is_scored_on_the_same_held_out_images(ran_study: Any) -> None:
+    cases = rows(ran_study.root / "cases.csv")
+    stems = {
+        (arm, seed): [r["stem"] for r in cases if (r["arm"], r["seed"]) == (arm, seed)]
+        for arm in ("all", "none")
+        for seed in ("0", "1")
+    }
+
+    assert len(set(map(tuple, stems.values()))) == 1
+    assert len(stems["all", "0"]) == 2
+
+
+def test_the_rate_that_trains_an_arm_is_the_best_of_its_tries(ran_study: Any) -> None:
+    tries = rows(ran_study.root / "sweep.csv")
+    for run in rows(ran_study.root / "runs.csv"):
+        own = [t for t in tries if t["arm"] == run["arm"]]
+        best = max(own, key=lambda t: (float(t["dice"]), -float(t["loss_nats"])))
+        assert run["lr"] == best["lr"]
+    assert {t["seed"] for t in tries} == {"2"}  # of no reported run
+
+
+def test_seeds_differ_in_weights_and_arms_in_skips_alone(ran_study: Any) -> None:
+    folders = {
+        (cell.arm, cell.seed): cell.folder(ran_study.root) for cell in ran_study.conducted.reported
+    }
+    one, other = weights(folders["all", 0]), weights(folders["all", 1])
+
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    settings = {arm: read_cell(folders[arm, 0]).settings for arm in ("all", "none")}
+    differing = {k for k in settings["all"] if settings["all"][k] != settings["none"].get(k)}
+    assert differing == {"net.long_skips"}
+
+
+def test_a_finished_study_is_not_run_again(ran_study: Any) -> None:
+    outcome = ran_study.conducted.reported[0].folder(ran_study.root) / "outcome.json"
+    written_ns = outcome.stat().st_mtime_ns
+
+    conducted = conduct(ran_study.config, ran_study.root, Place())
+
+    assert not conducted.failed
+    assert outcome.stat().st_mtime_ns == written_ns
+
+
+def test_a_cell_that_lost_its_outcome_scores_the_same_net_again(
+    ran_study: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "seed-0"
+    shutil.copytree(ran_study.conducted.reported[0].folder(ran_study.root), folder)
+    before = (folder / "cases.csv").read_bytes()
+    (folder / "outcome.json").unlink()
+    (folder / "cases.csv").unlink()
+    trained_ns = (folder / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+
+    # Its own config names the first folder's run; what counts is where the cell lies.
+    run_cell(folder)
+
+    assert (folder / "cases.csv").read_bytes() == before
+    assert (folder / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == trained_ns
+
+
+def test_a_cell_that_was_begun_and_never_kept_starts_again(ran_study: Any, tmp_path: Path) -> None:
+    done = ran_study.conducted.reported[0].folder(ran_study.root)
+    folder = tmp_path / "seed-0"
+    (folder / "run" / "checkpoints").mkdir(parents=True)
+    (folder / "run" / "config.yaml").write_text("half")
+    shutil.copy(done / "cell.yaml", folder)
+
+    run_cell(folder)
+
+    again, first = weights(folder), weights(done)
+    assert all(torch.equal(again[name], first[name]) for name in first)
+
+
+def test_other_settings_in_a_begun_folder_are_refused(
+    ran_study: Any, study_of: Any, tmp_path: Path
+) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(ran_study.root, root)
+
+    with pytest.raises(StudyError, match="steps differ"):
+        conduct(study_of(steps=6), root, Place())
+    with pytest.raises(StudyError, match="holds the study 'small'"):
+        conduct(study_of(name="another"), root, Place())
+
+
+def test_another_metric_is_taken_of_the_nets_that_are_there(ran_study: Any, tmp_path: Path) -> None:
+    cell = ran_study.conducted.reported[0]
+    root = tmp_path / "study"
+    shutil.copytree(cell.folder(ran_study.root), cell.folder(root))
+    trained_ns = (cell.folder(root) / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    more = Cell(**{**vars(cell), "metrics": ("dice", "nsd")})
+
+    folder = write_cell(more, root)
+    assert read_outcome(folder) is None
+    run_cell(folder)
+
+    assert "nsd" in rows(folder / "cases.csv")[0]
+    assert (folder / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns == trained_ns
+
+
+def test_a_cell_that_fails_says_why_and_leaves_the_others(
+    study_of: Callable[..., StudyConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of(
+        arms={"all": {}, "too-many": {"data.batch_size": 500}},
+        seeds=[0],
+        learning_rates=[0.01],
+    )
+
+    conducted = conduct(study, tmp_path, Place(jobs=1))
+
+    assert [folder.parts[-2] for folder in conducted.failed] == ["too-many"]
+    reason = (conducted.failed[0] / "failed.txt").read_text()
+    assert "do not fill one batch of 500" in reason
+    assert [row["state"] for row in rows(tmp_path / "runs.csv")][1] == "failed"
+    assert "too-many seed-0: FAILED" in capsys.readouterr().out
+
+
+def test_a_process_that_dies_twice_gives_its_cell_up(ran_study: Any, tmp_path: Path) -> None:
+    cell = Cell(**{**vars(ran_study.conducted.reported[0]), "steps": 100_000})
+    folder = write_cell(cell, tmp_path)
+    over: list[Path] = []
+    run = threading.Thread(
+        target=lambda: over.extend(run_locally([folder], jobs=1, options={})), daemon=True
+    )
+
+    run.start()
+    deadline_s = time.monotonic() + 60
+    while run.is_alive() and time.monotonic() < deadline_s:
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGKILL)
+        time.sleep(0.2)
+    run.join(1)
+
+    assert over == [folder]
+    assert "was killed" in (folder / "failed.txt").read_text()
+
+
+def test_a_data_set_without_a_folder_is_named(study_of: Any, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="--dataset ph=DIR"):
+        conduct(study_of(datasets={"ph": {}}), tmp_path, Place())
+    with pytest.raises(StudyError, match="names no data set"):
+        conduct(study_of(datasets={}), tmp_path, Place())
+
+
+def test_an_arm_whose_settings_do_not_fit_stops_the_study_before_it_starts(
+    study_of: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(StudyError, match=r"arm wrong on ph: .*long_skips names 3 levels"):
+        conduct(
+            study_of(arms={"all": {}, "wrong": {"net.long_skips": "concat,none,none"}}),
+            tmp_path,
+            Place(),
+        )
+    with pytest.raises(StudyError, match=r"arm wrong on ph: .*widht"):
+        conduct(study_of(arms={"all": {}, "wrong": {"net.widht": 3}}), tmp_path, Place())
+    assert not (tmp_path / "cells").exists()
+
+
+def test_the_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "long-skips", "--dataset", "em"]) == 1
+    assert "give NAME=DIR" in capsys.readouterr().err
+    assert main(["study", "long-skips", "--dataset", "em=.", "--jobs", "0"]) == 1
+    assert "--jobs must be 1 or more" in capsys.readouterr().err
+    assert main(["study", "long-skips", "--seeds", "a"]) == 1
+    assert "whole numbers" in capsys.readouterr().err
+
+
+def test_scores_of_a_perfect_and_of_an_empty_answer(ran_study: Any) -> None:
+    # Closed form: a net whose head only ever says background has Dice 0 and errs on the truth.
+    from training.data.folder import load_mask, open_folder
+    from training.fit.checkpoint import load_graph
+    from training.score.rulers import Rulers
+
+    cell = ran_study.conducted.reported[0]
+    _, graph = load_graph(cell.folder(ran_study.root) / "run" / "checkpoints" / "last.ckpt")
+    with torch.no_grad():
+        graph.net.head.weight.zero_()
+        graph.net.head.bias.copy_(torch.tensor([20.0, -20.0]))
+    dataset = open_folder(ran_study.config.datasets["ph"].root, progress=False)
+    stem = dataset.cases[0].stem
+    truth = load_mask(dataset.cases[0], dataset.spec)
+
+    (case,) = score_graph(graph, dataset, [stem], metrics=["dice"], rulers=Rulers(), device="cpu")
+
+    share = float((truth == 1).mean())
+    assert case.measures[1].values["dice"] == 0.0
+    assert case.error == pytest.approx(share)
+    assert case.loss_nats == pytest.approx(share * 16.118, rel=1e-3)  # -ln of the least, 1e-7
