@@ -34,6 +34,7 @@ class Trace:
         stages_s: seconds per stage of data's way.
         model: set as soon as it is known.
         answer_format: ``png``, ``json``, …, or empty.
+        skip_gain: of the answer, as the request's option takes it; empty where there is no dial.
         refused_for: why the request was turned away, a slug, or empty.
     """
 
@@ -42,6 +43,7 @@ class Trace:
     stages_s: dict[str, float] = field(default_factory=dict)
     model: ModelIdentity | None = None
     answer_format: str = ""
+    skip_gain: str = ""
     refused_for: str = ""
 
     @contextmanager
@@ -73,6 +75,8 @@ class Trace:
                 "X-Longskip-Provider": self.model.provider,
                 "X-Longskip-Precision": self.model.precision,
             }
+        if self.skip_gain:
+            headers["X-Longskip-Skip-Gain"] = self.skip_gain
         stages = [*self.stages_s.items(), ("total", self.elapsed_s)]
         headers["Server-Timing"] = ", ".join(f"{n};dur={s * 1e3:.1f}" for n, s in stages)
         return headers

@@ -64,6 +64,7 @@ class BuildThresholdModel(Protocol):
         whole_image_max_pixels: int = 1 << 20,
         tileable: bool = True,
         with_statistics: bool = True,
+        with_dial: bool = False,
         break_golden: bool = False,
         break_spec: Literal["missing", "newer", "invalid"] | None = None,
         break_interface: Literal["labels type", "no probabilities", "fixed size"] | None = None,
@@ -79,8 +80,9 @@ def build_threshold_model() -> BuildThresholdModel:
     channels (zeros outside) and calls a pixel class k where that mean lies between
     ``threshold + k - 1`` and ``threshold + k``; multilabel class k where it lies above
     ``threshold + k``. ``with_disagreement`` adds that optional output: the probability of class 0
-    (multilabel: of each) stands in for one. Missing folders of ``path`` are made; ``path`` is
-    returned. The ``break_`` options make files that must be refused.
+    (multilabel: of each) stands in for one. ``with_dial`` adds the optional input ``skip_gain`` of
+    two levels: the first multiplies the z-scores, the second the logits. Missing folders of
+    ``path`` are made; ``path`` is returned. The ``break_`` options make files that must be refused.
     """
     return _write_threshold_model
 
@@ -98,6 +100,7 @@ def _write_threshold_model(
     tileable: bool = True,
     with_statistics: bool = True,
     with_disagreement: bool = False,
+    with_dial: bool = False,
     break_golden: bool = False,
     break_spec: Literal["missing", "newer", "invalid"] | None = None,
     break_interface: Literal["labels type", "no probabilities", "fixed size"] | None = None,
@@ -118,7 +121,12 @@ def _write_threshold_model(
         whole_image_max_pixels=whole_image_max_pixels,
         tileable=tileable,
         tiles=tiles,
-        net=NetDescription(architecture="threshold", parameters=9 * channels * len(classes)),
+        net=NetDescription(
+            architecture="threshold",
+            long_skips=("concat", "add") if with_dial else (),
+            parameters=9 * channels * len(classes),
+        ),
+        skip_gain_strides=(1, 2) if with_dial else (),
         licence="CC0-1.0",
         code_version="test",
     )
@@ -212,8 +220,18 @@ def _threshold_graph(
         node("Sub", ["image", mean], ["centred"]),
         node("Max", [std, "least_std"], ["divisor"]),
         node("Div", ["centred", "divisor"], ["z"]),
-        node("Conv", ["z", "kernel", "bias"], ["logits"], pads=[1, 1, 1, 1]),
     ]
+    dial = bool(spec.skip_gain_strides)
+    seen, answered = ("turned_z", "whole_logits") if dial else ("z", "logits")
+    for level in (0, 1) if dial else ():
+        constants[f"level_{level}"] = np.array([level], np.int64)
+        nodes += [
+            node("Gather", ["skip_gain", f"level_{level}"], [f"flat_gain_{level}"], axis=1),
+            node("Unsqueeze", [f"flat_gain_{level}", "space"], [f"gain_{level}"]),
+        ]
+    nodes += [node("Mul", ["z", "gain_0"], [seen])] if dial else []
+    nodes.append(node("Conv", [seen, "kernel", "bias"], [answered], pads=[1, 1, 1, 1]))
+    nodes += [node("Mul", [answered, "gain_1"], ["logits"])] if dial else []
     if spec.task == "multiclass":
         nodes += [
             node("Softmax", ["logits"], ["probabilities"], axis=1),
@@ -237,5 +255,8 @@ def _threshold_graph(
     if with_statistics:
         constants["statistics"] = np.full((1, channels, 2), np.nan, np.float32)
         inputs.append(value("statistics", real, ["statistics_batch", channels, 2]))
+    if dial:
+        constants["skip_gain"] = np.ones((1, 2), np.float32)
+        inputs.append(value("skip_gain", real, ["gain_batch", 2]))
     initialisers = [number(array, key) for key, array in constants.items()]
     return onnx.helper.make_graph(nodes, "threshold", inputs, outputs, initialisers)

@@ -34,12 +34,14 @@ class Answer:
         segmentation: its answer.
         pixels_hwc: the image as decoded, for formats that show it.
         opacity: of the labels' colours in an overlay, 0 to 1.
+        skip_gain: by which the long skips were multiplied; None for a model without a dial.
     """
 
     spec: ModelSpec
     segmentation: Segmentation
     pixels_hwc: NDArray[Any] | None
     opacity: float
+    skip_gain: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def _json(answer: Answer) -> bytes:
         }
         for index, mask in class_masks(answer.spec, labels).items()
     ]
-    return _compact_json({"size": list(labels.shape[-2:]), "classes": classes})
+    dial = {} if answer.skip_gain is None else {"skip_gain": answer.skip_gain}
+    return _compact_json({"size": list(labels.shape[-2:]), **dial, "classes": classes})
 
 
 def _geojson(answer: Answer) -> bytes:

@@ -26,6 +26,8 @@ class Job:
         probabilities: whether they are asked for beside the labels.
         lease: the image's memory; held until the job was run or dropped.
         answer: what the request waits for.
+        skip_gain: a factor per long skip, finest first; None for a model without a dial. Images
+            of one batch may differ in it.
         queued_s: ``time.monotonic()`` when it was put in.
         started_s: the same when its batch began to run, 0 before.
         finished_s: the same when its batch was done, 0 before.
@@ -35,6 +37,7 @@ class Job:
     probabilities: bool
     lease: PixelLease
     answer: asyncio.Future[Segmentation]
+    skip_gain: tuple[float, ...] | None = None
     queued_s: float = field(default_factory=time.monotonic)
     started_s: float = 0.0
     finished_s: float = 0.0

@@ -41,6 +41,7 @@ class SegmentationModel(Protocol):
         image_nchw: NDArray[np.float32],
         *,
         statistics: NDArray[np.float32] | None = None,
+        skip_gain: NDArray[np.float32] | None = None,
         outputs: Sequence[str] = ("labels",),
     ) -> dict[str, NDArray[Any]]:
         """Run the graph once."""
@@ -50,6 +51,7 @@ class SegmentationModel(Protocol):
         image_chw: NDArray[np.float32],
         *,
         probabilities: bool = False,
+        skip_gain: Sequence[float] | None = None,
         progress: Progress | None = None,
     ) -> Segmentation:
         """Segment one image, in tiles where it is large."""
@@ -79,14 +81,22 @@ def _run_alone(model: SegmentationModel, job: Job) -> Segmentation:
             raise ClientGone("the request ended before its image was done")
 
     return model.segment(
-        job.image_chw, probabilities=job.probabilities, progress=stop_between_tiles
+        job.image_chw,
+        probabilities=job.probabilities,
+        skip_gain=job.skip_gain,
+        progress=stop_between_tiles,
     )
 
 
 def _run_together(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation]:
     wants_probabilities = batch[0].probabilities
     outputs = model.outputs if wants_probabilities else ("labels",)
-    answers = model.run(np.stack([job.image_chw for job in batch]), outputs=outputs)
+    gains = [job.skip_gain for job in batch]  # of one model: all have them or none
+    answers = model.run(
+        np.stack([job.image_chw for job in batch]),
+        skip_gain=None if gains[0] is None else np.array(gains, np.float32),
+        outputs=outputs,
+    )
     return [
         Segmentation(
             labels=answers["labels"][n],

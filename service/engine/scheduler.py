@@ -119,12 +119,19 @@ class Scheduler:
         image_chw: NDArray[np.float32],
         *,
         probabilities: bool,
+        skip_gain: tuple[float, ...] | None = None,
         lease: PixelLease,
         trace: Trace,
     ) -> Segmentation:
         """Queue an image and wait for its answer. Cancelling the wait drops the image."""
         answer: asyncio.Future[Segmentation] = asyncio.get_running_loop().create_future()
-        job = Job(image_chw=image_chw, probabilities=probabilities, lease=lease, answer=answer)
+        job = Job(
+            image_chw=image_chw,
+            probabilities=probabilities,
+            skip_gain=skip_gain,
+            lease=lease,
+            answer=answer,
+        )
         self._queue.put(job)
         self._begin_runs()
         try:

@@ -17,7 +17,9 @@ curl -F file=@image.png "$ADDRESS/v1/models/nuclei/segment?format=png" -o mask.p
 Images: PNG, JPEG, TIFF and BMP, 8 and 16 bit and float, any channel count that the model takes.
 The answer has the image's own size, EXIF orientation applied (`orientation=stored` opts out).
 Every answer carries `X-Longskip-Model`, `-Version`, `-Sha256`, `-Provider`, `-Precision` and
-`-Request-Id`, and `Server-Timing` with its stages. Errors are problem documents (RFC 9457).
+`-Request-Id`, and `Server-Timing` with its stages. A model with `skip_levels` takes
+`skip_gain=1,1,0,1`, a factor on each of its long skips, and says it in `X-Longskip-Skip-Gain`.
+Errors are problem documents (RFC 9457).
 Images, file names and tags are never stored or logged.
 """
 
@@ -114,6 +116,13 @@ def error_answer(description: str) -> dict[str, Any]:
 SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the labels, in the format asked for",
+        "headers": {
+            "X-Longskip-Skip-Gain": {
+                "description": "of models with `skip_levels`: the factor on each long skip, finest "
+                "level first; `format=json` has it as `skip_gain`, too",
+                "schema": {"type": "string", "examples": ["1,1,0,1"]},
+            }
+        },
         "content": {
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "application/json": {"example": _SEGMENT_JSON_EXAMPLE},

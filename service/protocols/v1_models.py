@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from service.errors import ModelNotReady
@@ -23,6 +23,13 @@ class ClassEntry(BaseModel):
     index: int
     name: str
     colour: tuple[int, int, int]
+
+
+class SkipLevel(BaseModel):
+    """One level of long skips that `skip_gain` turns: its stride in pixels, and how it joins."""
+
+    stride: int
+    kind: str
 
 
 class VersionEntry(BaseModel):
@@ -52,6 +59,10 @@ class ModelEntry(BaseModel):
     dims: int | None = None
     channels: int | None = None
     classes: list[ClassEntry] = []
+    skip_levels: list[SkipLevel] = Field(
+        default=[],
+        description="finest first, one for each number of `skip_gain`; none: there is no dial",
+    )
     metrics: list[dict[str, Any]] = []
     intended_use: str | None = None
 
@@ -137,6 +148,10 @@ def _facts(served: ServedModel) -> dict[str, Any]:
         "classes": [
             ClassEntry(index=index, name=c.name, colour=c.colour)
             for index, c in enumerate(spec.classes)
+        ],
+        "skip_levels": [
+            SkipLevel(stride=stride, kind=kind)
+            for stride, kind in zip(spec.skip_gain_strides, spec.net.long_skips, strict=False)
         ],
         "metrics": [metric.model_dump(mode="json") for metric in spec.metrics],
         "intended_use": spec.intended_use,

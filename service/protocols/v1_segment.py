@@ -15,6 +15,7 @@ from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, e
 from service.errors import BodyTooSlow
 from service.protocols.negotiate import choose_format
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
+from service.protocols.skip_gain import Gains, choose_gains, spell_gains
 from service.protocols.wait import wait_while_wanted
 from service.repository.repository import ServedModel
 from service.running import Running
@@ -49,6 +50,17 @@ class SegmentOptions(BaseModel):
     )
     opacity: float = Field(
         default=0.4, ge=0.0, le=1.0, description="of the colours, for `format=overlay` only"
+    )
+    skip_gain: str | None = Field(
+        default=None,
+        max_length=200,
+        examples=["1,1,0,1"],
+        description=(
+            "For models with `skip_levels` (see `GET /v1/models/{model}`): a factor from 0 to 2 on "
+            "each long skip, finest level first. 0 takes a skip away, 1 leaves it as it was "
+            "trained. The answer tells it in `X-Longskip-Skip-Gain`, and `format=json` as "
+            "`skip_gain`."
+        ),
     )
 
     @model_validator(mode="before")
@@ -109,13 +121,15 @@ async def _segment(
     answer_format = choose_format(options.format, request.headers.get("accept", ""))
     trace.answer_format = answer_format
     check_fits(served.model.spec, answer_format)
+    gains = choose_gains(options.skip_gain, served.model.spec)
+    trace.skip_gain = spell_gains(gains or ())
     scheduler = running.engine.scheduler(served)
     scheduler.check_room()
     upload = await _admit_in_time(request, running, trace)
     try:
         with scheduler.slot():
             body = await wait_while_wanted(
-                _answer(upload, served, answer_format, options, running, trace),
+                _answer(upload, served, answer_format, options, gains, running, trace),
                 request.receive,
                 seconds_left=deadline_s - trace.elapsed_s,
                 deadline_s=deadline_s,
@@ -142,6 +156,7 @@ async def _answer(
     served: ServedModel,
     answer_format: AnswerFormat,
     options: SegmentOptions,
+    gains: Gains | None,
     running: Running,
     trace: Trace,
 ) -> bytes:
@@ -161,10 +176,11 @@ async def _answer(
         segmentation = await engine.scheduler(served).segment(
             image.image_chw,
             probabilities=encoding.needs_probabilities,
+            skip_gain=gains,
             lease=lease,
             trace=trace,
         )
-        answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity)
+        answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity, gains)
         del image  # its float32 copy has four times the image's bytes
         with trace.stage("encode"):
             return await engine.in_codec_thread(encode, answer, answer_format)

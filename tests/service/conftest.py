@@ -47,6 +47,7 @@ def models(
     build("colour", channels=3, classes=three, threshold=0.0)
     build("colour", version=2, channels=3, classes=three, threshold=0.25)
     build("colour", version=3, channels=3, classes=three, break_golden=True)
+    build("dial", with_dial=True)
     build("layers", task="multilabel", classes=("a", "b"))
     build("five", channels=5)
     build("tiled", whole_image_max_pixels=64 * 64, tiles=Tiles(patch=(32, 48)))

@@ -12,10 +12,11 @@ from contract.model import Model
 def test_the_index_lists_good_and_broken_models(client: httpx.Client) -> None:
     index = {entry["name"]: entry for entry in client.get("/v1/models").json()["models"]}
     assert sorted(index) == [
-        *("colour", "five", "foreign", "grey", "layers", "newer", "rubbish", "tiled", "whole"),
+        *("colour", "dial", "five", "foreign", "grey"),
+        *("layers", "newer", "rubbish", "tiled", "whole"),
     ]
     ready = {name for name, entry in index.items() if entry["state"] == "ready"}
-    assert ready == {"colour", "five", "grey", "layers", "tiled", "whole"}
+    assert ready == {"colour", "dial", "five", "grey", "layers", "tiled", "whole"}
     assert "adopt" in index["foreign"]["reason"]
     assert "schema" in index["newer"]["reason"]
     assert index["rubbish"]["reason"]
@@ -137,7 +138,7 @@ def test_openapi_has_examples_and_the_warning(client: httpx.Client) -> None:
         responses = document["paths"][f"/v2/models/{path}/ready"]["get"]["responses"]
         assert {"200", "400", "404"} <= set(responses)
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"model", "format", "orientation", "opacity"}
+    assert names == {"model", "format", "orientation", "opacity", "skip_gain"}
 
 
 def test_a_proxys_prefix_and_other_origins_can_be_set(
