@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.training.study.building import build_study
 from training.study.analyse import analyse, bad_runs, factor_contrasts, write_tables
 from training.study.config import StudyConfig, StudyError
 from training.study.record import MEAN_OF_CLASSES, read_record
-
-from .conftest import BuildStudy
 
 NAN = math.nan
 THREE: dict[str, Any] = {
@@ -34,13 +33,13 @@ def scores_of(**arms: list[float]) -> dict[tuple[str, str, int], list[list[float
     }
 
 
-def test_the_mean_is_over_cases_of_the_mean_over_seeds(build_study: BuildStudy) -> None:
+def test_the_mean_is_over_cases_of_the_mean_over_seeds(tmp_path: Path) -> None:
     scores = {
         ("a", "all", 0): [[0.8], [0.6]],
         ("a", "all", 1): [[0.6], [NAN]],
         ("a", "all", 2): [[0.7], [NAN]],
     }
-    analysis = analyse(read_record(build_study(THREE, scores)))
+    analysis = analyse(read_record(build_study(tmp_path, THREE, scores)))
     estimate = analysis.estimate("a", "dice", "cell", "all")
     assert estimate is not None
     assert estimate.summary.mean == pytest.approx((0.7 + 0.6) / 2)
@@ -51,14 +50,16 @@ def test_the_mean_is_over_cases_of_the_mean_over_seeds(build_study: BuildStudy) 
 
 
 def test_classes_are_averaged_within_a_case_and_corrected_by_themselves(
-    build_study: BuildStudy,
+    tmp_path: Path,
 ) -> None:
     scores = {
         ("a", arm, seed): [[value, value - 0.1], [value, NAN]] * 4
         for arm, value in (("all", 0.8), ("none", 0.7), ("add", 0.8))
         for seed in range(3)
     }
-    analysis = analyse(read_record(build_study(THREE, scores, classes=("cell", "nucleus"))))
+    analysis = analyse(
+        read_record(build_study(tmp_path, THREE, scores, classes=("cell", "nucleus")))
+    )
     overall = analysis.estimate("a", "dice", MEAN_OF_CLASSES, "all")
     assert overall is not None
     assert overall.summary.mean == pytest.approx((0.75 + 0.8) / 2)
@@ -74,13 +75,13 @@ def test_classes_are_averaged_within_a_case_and_corrected_by_themselves(
 
 
 def test_collapsed_runs_count_with_their_zeros_and_failed_ones_are_missing(
-    build_study: BuildStudy,
+    tmp_path: Path,
 ) -> None:
     scores = scores_of(all=[0.8, 0.9], none=[0.6, 0.6])
     scores["a", "none", 1] = [[0.0], [0.0]]
     del scores["a", "none", 2]
     root = build_study(
-        THREE, scores, states={("a", "none", 1): "collapsed", ("a", "none", 2): "failed"}
+        tmp_path, THREE, scores, states={("a", "none", 1): "collapsed", ("a", "none", 2): "failed"}
     )
     analysis = analyse(read_record(root))
     estimate = analysis.estimate("a", "dice", "cell", "none")
@@ -107,7 +108,7 @@ FOUR: dict[str, Any] = {
 }
 
 
-def test_main_effects_and_interaction(build_study: BuildStudy) -> None:
+def test_main_effects_and_interaction(tmp_path: Path) -> None:
     corner = {
         "short+long": 0.9,
         "short+no-long": 0.8,
@@ -115,7 +116,7 @@ def test_main_effects_and_interaction(build_study: BuildStudy) -> None:
         "no-short+no-long": 0.2,
     }
     scores = {("a", arm, s): [[v], [v]] for arm, v in corner.items() for s in range(3)}
-    analysis = analyse(read_record(build_study(FOUR, scores)))
+    analysis = analyse(read_record(build_study(tmp_path, FOUR, scores)))
     found = {
         e.contrast.name: e.mean for e in analysis.effects_of("a", "dice", "cell", factors=True)
     }
@@ -144,7 +145,7 @@ def test_contrasts_of_three_factors_add_up_to_nothing() -> None:
         )
 
 
-def test_a_rate_at_the_edge_of_those_tried_is_marked(build_study: BuildStudy) -> None:
+def test_a_rate_at_the_edge_of_those_tried_is_marked(tmp_path: Path) -> None:
     study = THREE | {"learning_rates": [0.001, 0.003, 0.009]}
     sweep = {
         ("a", "all", 0.001): 0.5,
@@ -154,7 +155,7 @@ def test_a_rate_at_the_edge_of_those_tried_is_marked(build_study: BuildStudy) ->
         ("a", "none", 0.003): 0.6,
         ("a", "none", 0.009): 0.7,
     }
-    analysis = analyse(read_record(build_study(study, {}, sweep=sweep)))
+    analysis = analyse(read_record(build_study(tmp_path, study, {}, sweep=sweep)))
     assert analysis.rates["a", "all"].chosen == 0.003
     assert not analysis.rates["a", "all"].edge
     assert analysis.rates["a", "none"].chosen == 0.009
@@ -162,9 +163,11 @@ def test_a_rate_at_the_edge_of_those_tried_is_marked(build_study: BuildStudy) ->
     assert not analysis.rates["a", "add"].edge  # nothing was tried yet
 
 
-def test_tables_hold_what_was_analysed(build_study: BuildStudy, tmp_path: Path) -> None:
+def test_tables_hold_what_was_analysed(tmp_path: Path) -> None:
     analysis = analyse(
-        read_record(build_study(THREE, scores_of(all=[0.8, 0.9, 0.7], none=[0.6, 0.8, 0.6])))
+        read_record(
+            build_study(tmp_path, THREE, scores_of(all=[0.8, 0.9, 0.7], none=[0.6, 0.8, 0.6]))
+        )
     )
     write_tables(analysis, tmp_path)
     with (tmp_path / "tests.csv").open(newline="") as file:
