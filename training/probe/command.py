@@ -21,6 +21,7 @@ Comparison = Callable[[Sequence["Probed"], Path], dict[str, float]]
 # held against each other also `compare_<name>`.
 INSTRUMENTS: dict[str, str] = {
     "boundary": "errors by distance to the true boundary: does it err on where, or on what?",
+    "lesion": "Dice lost when a long skip, a residual block or a plain layer is taken away",
     "cost": "parameters, multiply-accumulates, activation memory, ms of the exported file",
 }
 EXAMPLES = """examples:
