@@ -1,11 +1,12 @@
 // The page: an image, one or two models, their answers side by side.
 
-import { copyOf, drawImage, drawLabels } from "./drawing.js";
-import { listModels, listSamples, Problem, segment, stageMs } from "./rest.js";
+import { spellGains, turnable } from "./dial.js";
+import { drawImage } from "./drawing.js";
+import { fillPanel, newPanel, originalPanel } from "./panel.js";
+import { listModels, listSamples } from "./rest.js";
 
 const MOST_MODELS = 2;
 const MOST_SAMPLES = 8;
-const SMALL_PX = 160; // below this, interpolation would hide the pixels
 const byId = (id) => document.getElementById(id);
 
 const page = { image: null, models: new Map(), chosen: [], running: new AbortController() };
@@ -107,7 +108,14 @@ function choose(name, wanted) {
 
 function showChosen() {
   for (const box of byId("models").querySelectorAll("input")) box.checked = page.chosen.includes(box.value);
-  const address = new URL(`v1/models/${page.chosen[0] ?? "…"}/segment`, document.baseURI);
+  showCurl();
+}
+
+function showCurl() {
+  const model = page.models.get(page.chosen[0]);
+  const gains = model ? spellGains(model) : null;
+  const query = gains ? `?skip_gain=${gains}` : "";
+  const address = new URL(`v1/models/${model?.name ?? "…"}/segment${query}`, document.baseURI);
   byId("curl").textContent = `curl -F file=@image.png '${decodeURI(address)}' -o mask.png`;
 }
 
@@ -125,107 +133,24 @@ async function run() {
   say("Working …");
   const shown = await drawImage(image);
   if (signal.aborted) return;
-  const panels = chosen.map((name) => newPanel(name));
+  const answers = chosen.map((name) => answerOf(page.models.get(name), { image, shown, signal }));
   const original = shown ? [originalPanel(shown)] : [];
-  byId("panels").replaceChildren(...original, ...panels);
+  // A dial takes a row of its own, so it stands below the panels that share one.
+  const rows = answers.toSorted((one, other) => one.elements.length - other.elements.length);
+  byId("panels").replaceChildren(...original, ...rows.flatMap((answer) => answer.elements));
   byId("answer").hidden = false;
-  const done = await Promise.all(panels.map((panel, n) => fillPanel(panel, chosen[n], image, shown, signal)));
+  const done = await Promise.all(answers.map((answer) => answer.fill()));
   if (signal.aborted) return;
   const answered = done.filter(Boolean).length;
   say(answered === done.length ? "Done." : `${done.length - answered} of ${done.length} models gave no answer.`);
 }
 
-function newPanel(name) {
-  const panel = byId("panel").content.firstElementChild.cloneNode(true);
-  panel.querySelector(".name").textContent = name;
-  panel.classList.add("busy");
-  panel.dataset.model = name;
-  return panel;
-}
-
-function originalPanel(shown) {
-  const panel = newPanel("Image");
-  delete panel.dataset.model;
-  panel.classList.remove("busy");
-  panel.querySelector(".facts").textContent = `${shown.width} × ${shown.height} px`;
-  putPictures(panel, [shown]);
-  return panel;
-}
-
-function putPictures(panel, pictures) {
-  const picture = panel.querySelector(".picture");
-  picture.classList.toggle("pixelated", Math.max(pictures[0].width, pictures[0].height) <= SMALL_PX);
-  picture.querySelectorAll(":scope > :not(.wait)").forEach((old) => old.remove());
-  picture.append(...pictures);
-}
-
-async function fillPanel(panel, name, image, shown, signal) {
-  const model = page.models.get(name);
-  if (shown) putPictures(panel, [copyOf(shown)]);
-  try {
-    const response = await segment(name, image, { format: "json" }, signal);
-    const answer = await response.json();
-    const colours = new Map(model.classes.map((entry) => [entry.index, entry.colour]));
-    showFacts(panel, response);
-    showClasses(panel, answer, colours);
-    if (shown) putPictures(panel, [copyOf(shown), ...drawLabels(answer, colours)]);
-    else await showDrawnByService(panel, name, image, signal);
-    offerDownload(panel, model, image);
-    return true;
-  } catch (error) {
-    if (error.name === "AbortError") return false;
-    const problem = panel.querySelector(".problem");
-    problem.textContent = error instanceof Problem ? error.message : "This page failed; reload it.";
-    problem.hidden = false;
-    if (!(error instanceof Problem)) console.error(error);
-    return false;
-  } finally {
-    panel.classList.remove("busy");
-  }
-}
-
-function showFacts(panel, response) {
-  const total = stageMs(response, "total");
-  const inModel = stageMs(response, "run");
-  const version = response.headers.get("X-Longskip-Version");
-  const provider = (response.headers.get("X-Longskip-Provider") ?? "").replace("ExecutionProvider", "");
-  panel.querySelector(".facts").textContent = `v${version} · ${provider} · ${Math.round(inModel)} ms in the model, ${Math.round(total)} ms in all`;
-}
-
-function showClasses(panel, answer, colours) {
-  const [height, width] = answer.size;
-  const rows = answer.classes.map((entry) => {
-    const row = document.createElement("tr");
-    const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
-    swatch.style.background = `rgb(${colours.get(entry.index).join(" ")})`;
-    const share = (100 * entry.area_px) / (height * width);
-    const texts = [entry.name, `${entry.area_px.toLocaleString("en")} px`, `${share.toFixed(1)} %`, String(entry.boxes_xyxy.length)];
-    row.append(...texts.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
-    row.firstElementChild.prepend(swatch);
-    return row;
-  });
-  panel.querySelector("tbody").replaceChildren(...rows);
-  panel.querySelector(".classes").hidden = false;
-}
-
-// A TIFF, say, that the browser cannot show: the service draws the overlay.
-async function showDrawnByService(panel, name, image, signal) {
-  const opacity = byId("opacity").value / 100;
-  const response = await segment(name, image, { format: "overlay", opacity }, signal);
-  putPictures(panel, [await drawImage(await response.blob())]);
-  panel.redraw = () => showDrawnByService(panel, name, image, signal);
-}
-
-function offerDownload(panel, model, image) {
-  const format = model.task === "multilabel" ? "npz" : "png";
-  const button = panel.querySelector(".download");
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const response = await segment(model.name, image, { format });
-    const address = URL.createObjectURL(await response.blob());
-    Object.assign(document.createElement("a"), { href: address, download: `mask-${model.name}.${format}` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
-  });
+// What stands in the page for one model, and how it is filled; true where it answered.
+function answerOf(model, request) {
+  const panel = newPanel(model.name);
+  panel.dataset.model = model.name;
+  if (model.skip_levels.length > 0) return turnable(model, panel, request, showCurl);
+  return { elements: [panel], fill: async () => (await fillPanel(panel, { model, ...request })) !== null };
 }
 
 // ---- controls ----------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ FOLDER = Path(__file__).parent
 FILES = {
     "page.css": "text/css",
     "page.js": "text/javascript",
+    "panel.js": "text/javascript",
+    "dial.js": "text/javascript",
+    "difference.js": "text/javascript",
     "drawing.js": "text/javascript",
     "rest.js": "text/javascript",
     "rle.js": "text/javascript",

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from imaging.decode import decode_image
+from service.page.routes import FILES
 
 DONE = (
     "!['', 'Working …'].includes(document.querySelector('#status').textContent) && "
@@ -160,7 +161,7 @@ def test_page_files_are_only_those_listed(client: httpx.Client) -> None:
     policy = client.get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    for name in ("page.css", "page.js", "drawing.js", "rest.js", "rle.js", "icon.svg"):
+    for name in FILES:
         assert client.get(f"/page/{name}").status_code == 200
     for name in ("routes.py", "__init__.py", "..%2fapp.py", "%2e%2e/app.py", "index.html"):
         assert client.get(f"/page/{name}").status_code == 404
