@@ -115,7 +115,8 @@ def test_a_cell_that_was_begun_and_never_kept_starts_again(ran_study: Any, tmp_p
     run_cell(folder)
 
     again, first = weights(folder), weights(done)
-    assert all(torch.equal(again[name], first[name]) for name in first)
+    # Another number of threads rounds in another way; another start would be far off.
+    assert all(torch.allclose(again[name], first[name], atol=1e-4) for name in first)
 
 
 def test_other_settings_in_a_begun_folder_are_refused(
