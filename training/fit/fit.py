@@ -40,6 +40,7 @@ from training.fit.config import FitConfig
 from training.fit.data_wait import DataWait
 from training.fit.ema import AverageWeights
 from training.fit.folds import read_folds
+from training.fit.gradient_alarm import GradientAlarm
 from training.fit.last_checkpoint import KeepLast, Stopped
 from training.fit.losses import build_loss
 from training.fit.metrics_file import MetricsFile
@@ -299,6 +300,7 @@ def build_trainer(
         ),
         DescribeCheckpoint(description),
         DataWait(),
+        GradientAlarm(config, run.alarms),
     ]
     if validates:
         own.append(

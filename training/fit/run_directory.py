@@ -6,6 +6,7 @@ environment.json   versions, hardware, seed, command line
 logs/              TensorBoard events and metrics.csv
 checkpoints/       best.ckpt (validation Dice), last.ckpt, and while it trains previous.ckpt
 validation.csv     Dice and IoU per case and class of the last validation pass
+alarms.csv         layers that died or exploded, where any did
 """
 
 import json
@@ -71,6 +72,11 @@ class RunDirectory:
     def validation(self) -> Path:
         """Dice and IoU per case and class of the last validation pass."""
         return self.root / "validation.csv"
+
+    @property
+    def alarms(self) -> Path:
+        """Layers whose updates died or exploded; there only where any did."""
+        return self.root / "alarms.csv"
 
     def checkpoint(self, which: str) -> Path:
         """Return ``best.ckpt`` or ``last.ckpt``; without a best one (no validation), the last.
