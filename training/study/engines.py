@@ -5,6 +5,7 @@ same folders, so a study that was begun on one can be gone on with on another.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -84,12 +85,14 @@ def run_on_ray(folders: Sequence[Path], *, jobs: int, options: Options) -> Itera
         import ray
     except ImportError as error:
         raise StudyError("the ray engine needs Ray: pip install 'longskip[cluster]'") from error
+    # Ray would tell its makers of each start.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     connected = {"include_dashboard": False, "log_to_driver": False} | dict(options)
     if "address" in options:
         connected.pop("include_dashboard")  # the cluster's own affair
     ray.init(**connected)
     try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources: dict[str, float] = ray.cluster_resources()
         machines = max(1, sum(key.startswith("node:") for key in resources) - 1)
         cores = int(resources.get("CPU", 1))
         threads = max(1, cores // max(jobs, machines))
