@@ -22,6 +22,8 @@ Comparison = Callable[[Sequence["Probed"], Path], dict[str, float]]
 INSTRUMENTS: dict[str, str] = {
     "boundary": "errors by distance to the true boundary: does it err on where, or on what?",
     "lesion": "Dice lost when a long skip, a residual block or a plain layer is taken away",
+    "shift": "Dice on images of blended texture, noise, blur and gamma, by strength",
+    "landscape": "how the loss rises about the trained weights, on lines and on a plane",
     "cost": "parameters, multiply-accumulates, activation memory, ms of the exported file",
 }
 EXAMPLES = """examples:

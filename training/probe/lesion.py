@@ -103,9 +103,11 @@ class LesionRow:
     p_value: float | None
 
 
-def probe_lesion(probed: Probed, folder: Path) -> dict[str, float]:
+def probe_lesion(
+    probed: Probed, folder: Path, *, gains: Sequence[float] = GAINS
+) -> dict[str, float]:
     """Damage one net; see ``compare_lesion``. The figures have no name before them."""
-    found = compare_lesion([probed], folder)
+    found = compare_lesion([probed], folder, gains=gains)
     return {key.removeprefix(f"{probed.name}."): value for key, value in found.items()}
 
 
@@ -115,6 +117,11 @@ def compare_lesion(
     """Damage each part of each net in turn, and score every image.
 
     Writes ``cases.csv``, ``lesions.csv`` and a figure ``lesion`` with a row per net.
+
+    Args:
+        nets: on the same images.
+        folder: for all of it.
+        gains: that long skips are turned down to.
 
     Returns:
         Mean loss of Dice over images and classes when a part is gone, by ``<net>.<target>``.
@@ -327,7 +334,8 @@ def _draw(rows: dict[str, list[LesionRow]], folder: Path) -> None:
         for name, turned, dropped in zip(rows, axes[::2], axes[1::2], strict=True):
             _draw_gains(turned, rows[name])
             _draw_losses(dropped, gone[name])
-            turned.set_title(f"{name}: long skips turned down")
+            none = not any(row.kind == "long skip" for row in rows[name])
+            turned.set_title(f"{name}: " + ("no long skip" if none else "long skips turned down"))
             dropped.set_title(f"{name}: what each part is worth")
         save_figure(figure, folder, "lesion")
 
@@ -354,7 +362,7 @@ def _draw_gains(axes: Axes, rows: Sequence[LesionRow]) -> None:
     if by_target:
         axes.legend(title="level 0 is the finest", title_fontsize=8)
     else:
-        axes.text(0.5, 0.5, "no long skip", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
 
 
 def _draw_losses(axes: Axes, rows: Sequence[LesionRow]) -> None:
