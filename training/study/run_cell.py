@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from training.graph.assemble import ModelGraph
 from training.nets.cost import macs, parameter_count
 from training.probe.command import PROBES
 from training.probe.probed import Probed
+from training.probe.watch_gradients import WatchGradients
 from training.report.clock import read_clock
 from training.score.rulers import rulers_for
 from training.study.cells import Cell, Outcome, read_cell, read_outcome, write_outcome
@@ -38,6 +39,11 @@ from training.study.score import CaseResult, score_graph, write_cases
 from training.study.settings import cell_config
 
 FAILED = "failed.txt"
+# How often a training is looked at, evenly spread.
+WATCHED_STEPS = 10
+WATCHERS: dict[str, Callable[[int], Callback]] = {
+    "gradient-flow": WatchGradients,
+}
 
 
 def run_cell(folder: Path, threads: int | None = None) -> None:
@@ -121,7 +127,7 @@ def _train(
     config: FitConfig, text: str, dataset: FolderDataset, cell: Cell, run: RunDirectory
 ) -> None:
     """Train from the start, or from where an earlier try was ended."""
-    config.trainer["callbacks"] = watchers(cell, run)
+    config.trainer["callbacks"] = watchers(cell)
     with contextlib.suppress(LongskipError):
         _, point, _ = find_point(run)
         if point is not None:
@@ -132,9 +138,10 @@ def _train(
     fit(config, save_config=lambda path: _write(path, text), dataset=dataset)
 
 
-def watchers(cell: Cell, run: RunDirectory) -> list[Callback]:
-    """Return the callbacks that follow the training of ``cell``."""
-    return []
+def watchers(cell: Cell) -> list[Callback]:
+    """Return the callbacks that follow the training of ``cell``; they write into its run."""
+    every = max(1, cell.steps // WATCHED_STEPS)
+    return [WATCHERS[name](every) for name in cell.watch]
 
 
 def _score(cell: Cell, net: Probed, folder: Path) -> list[CaseResult]:
