@@ -35,7 +35,7 @@ models: $(READY)  ## train and export the shipped models again: make models DATA
 	$(BIN)/python -m training fit --config training/configs/nuclei.yaml \
 	  --data.root "$(DATA)" --out $(RUNS)/nuclei-noskip --net.long_skips none
 	$(BIN)/python -m training export $(RUNS)/nuclei --name nuclei --to $(TO) \
-	  --precision fp32,fp16,int8 \
+	  --precision fp32,fp16,int8 --gated \
 	  --description "Nuclei in fluorescence and H&E-like micrographs; U-Net with long skips."
 	$(BIN)/python -m training export $(RUNS)/nuclei-noskip --name nuclei-noskip --to $(TO) \
 	  --precision fp32,fp16,int8 \
