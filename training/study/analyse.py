@@ -107,7 +107,9 @@ class Analysis:
         ]
 
     def main_kind(self, dataset: str, metric: str = "dice") -> str | None:
-        """Return the overall score's kind; None before anything has been scored."""
+        """Return the overall score's kind; None where nothing has been trained and scored."""
+        if not self.record.config.steps:
+            return None
         return next(iter(self.record.kinds_of(dataset, metric)), None)
 
 
@@ -116,7 +118,8 @@ def analyse(record: StudyRecord) -> Analysis:
     estimates: dict[tuple[str, str, str, str], Estimate] = {}
     effects: list[Effect] = []
     contrasts = [*arm_contrasts(record.config), *factor_contrasts(record.config)]
-    for dataset in record.config.datasets:
+    # What nets answer before any training says nothing.
+    for dataset in record.config.datasets if record.config.steps else ():
         for metric in record.metrics_of(dataset):
             found: list[Effect] = []
             for kind in record.kinds_of(dataset, metric):
@@ -217,12 +220,12 @@ def _corrected(effects: Sequence[Effect], *, overall: str) -> list[Effect]:
         if effect.test is not None:
             key = effect.kind == overall, effect.contrast.role == "arm"
             families.setdefault(key, []).append(place)
-    corrected = list(effects)
+    corrected = [replace(effect, overall=effect.kind == overall) for effect in effects]
     for places in families.values():
         tests = [effects[place].test for place in places]
         adjusted = holm([test.p_value for test in tests if test is not None])
         for place, p in zip(places, adjusted, strict=True):
-            corrected[place] = replace(effects[place], family=len(places), p_holm=p)
+            corrected[place] = replace(corrected[place], family=len(places), p_holm=p)
     return corrected
 
 

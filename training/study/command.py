@@ -68,6 +68,11 @@ def build_parser() -> ArgumentParser:
         metavar="NAME=VALUE",
         help="of ray.init (address=auto), or of submitit (slurm_partition=gpu)",
     )
+    parser.add_argument(
+        "--report-only",
+        action="store_true",
+        help="run nothing; write the report of what the folder holds so far",
+    )
     return parser
 
 
@@ -91,8 +96,12 @@ def main(arguments: Sequence[str]) -> int:
         raise StudyError(f"--jobs must be 1 or more, got {settings.jobs}")
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.study.conduct import Place, conduct
+    from training.study.report import write_report
 
     out = settings.out or Path("studies") / "-".join([config.name, *config.datasets])
+    if settings.report_only:
+        print(f"report: {write_report(out)}")
+        return 0
     options = dict(map(read_option, settings.engine_option))
     try:
         conducted = conduct(config, out, Place(settings.engine, settings.jobs, options))
@@ -101,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     for folder in conducted.failed:
         reason = (folder / "failed.txt").read_text(encoding="utf-8").strip().splitlines()[-1]
         print(f"not finished: {folder.relative_to(out.resolve())}: {reason}")
+    print(f"report: {write_report(out)}")
     return 1 if conducted.failed else 0
 
 

@@ -54,6 +54,7 @@ class Effect:
         test: that the mean is 0; None where nothing was scored.
         family: how many tests Holm's correction is over.
         p_holm: after it; None as ``test``.
+        overall: the score is of all classes, or of the only one.
     """
 
     dataset: str
@@ -66,6 +67,7 @@ class Effect:
     test: PermutationTest | None
     family: int = 1
     p_holm: float | None = None
+    overall: bool = True
 
     @property
     def mean(self) -> float | None:
