@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from contract.spec import Normalising, SegmentClass
+from contract.statistics import image_statistics
 from training.data.folder import IGNORE
 from training.data.phantoms import draw_phantom
 from training.fit.checkpoint import Description, net_fields
@@ -16,6 +18,12 @@ from training.fit.config import LossConfig
 from training.fit.losses import SegmentationLoss, build_loss
 from training.graph.assemble import ModelGraph
 from training.nets.config import NetConfig
+
+if TYPE_CHECKING:
+    from training.probe.probed import Probed
+
+PATCHES = 8
+LARGEST_PATCH_HW = (256, 256)
 
 Batch = dict[str, Any]
 """As training has it: ``image`` float32 [B, C, H, W], ``mask`` uint8 [B, H, W] (multilabel
@@ -78,6 +86,38 @@ def fresh(config: NetConfig, *, channels: int = 1, classes: int = 2, seed: int =
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return description.build_graph()
+
+
+def patch_batch(probed: "Probed") -> Batch:
+    """Return a batch of patches of the images that are looked at, as training would cut them.
+
+    Of nets that see the whole image, one whole image.
+    """
+    rng = np.random.default_rng(probed.seed)
+    whole = probed.description.working_size is not None
+    count = 1 if whole else min(PATCHES, len(probed.stems))
+    chosen = rng.choice(len(probed.stems), count, replace=False)
+    few = replace(probed, stems=tuple(probed.stems[place] for place in sorted(chosen)))
+    images = list(few.images("looking at gradients of"))
+    sizes = [image.image_chw.shape[1:] for image in images]
+    if not whole:
+        sizes.append(probed.description.patch or LARGEST_PATCH_HW)
+    height, width = (min(sides) for sides in zip(*sizes, strict=True))
+    patches, masks = [], []
+    for image in images:
+        top, left = (
+            int(rng.integers(full - side + 1))
+            for full, side in zip(image.image_chw.shape[1:], (height, width), strict=True)
+        )
+        cut = (..., slice(top, top + height), slice(left, left + width))
+        patches.append(image.image_chw[cut])
+        masks.append(image.truth[cut])
+    statistics = [image_statistics(image.image_chw).astype(np.float32) for image in images]
+    return {
+        "image": torch.from_numpy(np.stack(patches)),
+        "mask": torch.from_numpy(np.stack(masks)),
+        "statistics": torch.from_numpy(np.stack(statistics)),
+    }
 
 
 def phantom_batch(*, count: int = 4, side_px: int = 64, seed: int = 0) -> Batch:

@@ -13,10 +13,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -24,8 +24,15 @@ from torch import Tensor, nn
 from training.graph.assemble import ModelGraph
 from training.nets.net import SegmentationNet
 from training.nets.places import LayerPlace, layer_places
-from training.probe.backward import Batch, loss_of, undisturbed
-from training.report.figure import canvas, save_figure, style
+from training.probe.backward import Batch, default_loss, loss_of, patch_batch, undisturbed
+from training.probe.growing_table import spread_steps
+from training.probe.rows import write_rows
+from training.report.figure import canvas, save_figure, shades, style
+
+if TYPE_CHECKING:
+    from training.probe.probed import Probed
+
+NAME = "gradient_flow"
 
 
 @dataclass(frozen=True)
@@ -156,17 +163,16 @@ def profile(layers: Sequence[LayerGradient]) -> Profile:
     return Profile(len(along), first=along[0], centre=along[len(along) // 2], last=along[-1])
 
 
-def draw_gradient_flow(layers: Sequence[LayerGradient], folder: Path, name: str) -> None:
-    """Draw gradients, and updates where there are any, by depth; one line for each step."""
-    steps = sorted({layer.step for layer in layers})
+def draw_gradient_flow(layers: Sequence[LayerGradient], folder: Path, name: str = NAME) -> None:
+    """Draw gradients, and updates where there are any, by depth; a line for each of a few steps."""
+    steps = spread_steps(layers)
     panels = [("gradient_norm", "Norm of the gradient")]
     if any(layer.update_per_weight is not None for layer in layers):
         panels.append(("update_per_weight", "Update / weight of one step"))
     with style():
         figure, axes = canvas(len(panels), height_in=3.0)
-        shades = colormaps["viridis"]([0.9 * i / max(len(steps) - 1, 1) for i in range(len(steps))])
         for panel, (field, title) in zip(axes, panels, strict=True):
-            for step, shade in zip(steps, shades, strict=True):
+            for step, shade in zip(steps, shades(len(steps)), strict=True):
                 along = [one for one in layers if one.step == step and one.main]
                 _line(panel, along, field, "initialisation" if step == 0 else f"step {step}", shade)
             if any((np.asarray(line.get_ydata(), float) > 0).any() for line in panel.lines):
@@ -174,6 +180,20 @@ def draw_gradient_flow(layers: Sequence[LayerGradient], folder: Path, name: str)
             panel.set(xlabel="depth in layers; a cross at the edge is exactly 0", title=title)
         axes[0].legend(ncols=1 + len(steps) // 8)
         save_figure(figure, folder, name)
+
+
+def probe_gradient_flow(probed: "Probed", folder: Path) -> dict[str, float]:
+    """Measure a trained net by one backward pass; write CSV and figure, return the headline."""
+    loss = default_loss(probed.description).to(probed.device)
+    layers = gradient_flow(probed.graph, loss, patch_batch(probed))
+    write_rows(folder / f"{NAME}.csv", layers)
+    draw_gradient_flow(layers, folder)
+    seen = profile(layers)
+    return {
+        "convs": float(seen.convs),
+        "first_per_last": seen.first_per_last,
+        "centre_per_last": seen.centre_per_last,
+    }
 
 
 def _line(

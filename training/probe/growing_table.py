@@ -21,6 +21,7 @@ class StepRow(Protocol):
         """Optimiser steps taken before."""
 
 
+STEPS_DRAWN = 7
 Row = TypeVar("Row", bound=StepRow)
 
 
@@ -62,6 +63,14 @@ class GrowingTable(Generic[Row]):
             self._kind(**{name: _value(row[name], hints[name]) for name in self._columns})
             for row in csv.DictReader(whole.splitlines())
         ]
+
+
+def spread_steps(rows: Sequence[StepRow]) -> list[int]:
+    """Return a few of the rows' steps, spread evenly, the first and the last among them."""
+    steps = sorted({row.step for row in rows})
+    count = min(STEPS_DRAWN, len(steps))
+    places = (round(i * (len(steps) - 1) / max(count - 1, 1)) for i in range(count))
+    return [steps[place] for place in places]
 
 
 def _cell(value: Any) -> Any:

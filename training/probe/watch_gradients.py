@@ -1,21 +1,18 @@
 """Gradient flow while a net is trained: ``gradient_flow.csv`` in the run, and its figure."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from training.fit.module import SegmentationModule
 from training.fit.step_meter import StepMeter
 from training.nets.places import LayerPlace, layer_places
-from training.probe.gradient_flow import LayerGradient, draw_gradient_flow, layer_gradient
+from training.probe.gradient_flow import NAME, LayerGradient, draw_gradient_flow, layer_gradient
 from training.probe.growing_table import GrowingTable
-
-NAME = "gradient_flow"
-STEPS_DRAWN = 7
 
 
 class WatchGradients(Callback):
@@ -81,7 +78,7 @@ class WatchGradients(Callback):
                     for (order, place), (g, w, u, _) in zip(
                         enumerate(self._places), norms, strict=True
                     )
-                    if not np.isnan(w)
+                    if not math.isnan(w)
                 ]
             )
 
@@ -89,11 +86,5 @@ class WatchGradients(Callback):
         """Draw a few steps, spread over the training, the first and the last among them."""
         if self._table is None or not trainer.is_global_zero:
             return
-        rows = self._table.read()
-        steps = sorted({row.step for row in rows})
-        if not steps:
-            return
-        places = np.linspace(0, len(steps) - 1, min(STEPS_DRAWN, len(steps)))
-        drawn = {steps[round(place)] for place in places}
-        folder = self._table.path.parent
-        draw_gradient_flow([row for row in rows if row.step in drawn], folder, NAME)
+        if rows := self._table.read():
+            draw_gradient_flow(rows, self._table.path.parent)

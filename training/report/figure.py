@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -65,6 +66,11 @@ def svg_uri(figure: Figure) -> str:
     FigureCanvasSVG(figure)
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue()).decode("ascii")
+
+
+def shades(count: int) -> list[Any]:
+    """Return ``count`` colours from dark to light, for lines that follow each other in time."""
+    return [colormaps["viridis"](0.9 * i / max(count - 1, 1)) for i in range(count)]
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
