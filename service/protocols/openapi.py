@@ -44,6 +44,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 _SEGMENT_JSON_EXAMPLE = {
     "size": [256, 320],
+    "skip_gain": [1.0, 1.0, 0.0, 1.0],
     "classes": [
         {
             "index": 1,
