@@ -158,8 +158,13 @@ def test_the_shipped_net_answers_the_same_bits_alone_and_batched_with_any_gains(
     gains = np.concatenate([np.ones((1, levels)), np.eye(levels), np.full((1, levels), 0.3)])
     picture = read_image(sorted((repository_root / "docs" / "samples").glob("*.png"))[0])
     image_chw = picture.pixels_hwc[:61, :83, :3].transpose(2, 0, 1).astype(np.float32)
-    batch = model.run(np.stack([image_chw] * len(gains)), skip_gain=gains.astype(np.float32))
+    batch = model.run(
+        np.stack([image_chw] * len(gains)),
+        skip_gain=gains.astype(np.float32),
+        outputs=("labels", "probabilities"),
+    )
     for n, row in enumerate(gains):
-        alone = model.segment(image_chw, skip_gain=tuple(row))
+        alone = model.segment(image_chw, skip_gain=tuple(row), probabilities=True)
         np.testing.assert_array_equal(batch["labels"][n], alone.labels)
+        np.testing.assert_array_equal(batch["probabilities"][n], alone.probabilities)
     assert len({labels.tobytes() for labels in batch["labels"]}) > 2  # the gains have an effect
