@@ -104,7 +104,8 @@ def cell_config(cell: Cell, folder: Path) -> tuple[FitConfig, str]:
         "optimiser.lr": cell.lr,
         "seed": cell.seed,
         "data.seed": cell.seed,
-        "trainer.max_steps": cell.steps,
+        # `fit` refuses to train nothing; a cell of no steps never asks it to.
+        "trainer.max_steps": max(cell.steps, 1),
         "trainer.max_epochs": -1,
         "out": str(run),
     }

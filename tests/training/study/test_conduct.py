@@ -164,6 +164,21 @@ def test_a_cell_that_fails_says_why_and_leaves_the_others(
     assert "too-many seed-0: FAILED" in capsys.readouterr().out
 
 
+def test_a_study_of_no_steps_looks_at_fresh_nets(
+    study_of: Callable[..., StudyConfig], tmp_path: Path
+) -> None:
+    study = study_of(steps=0, probes=["gradient-flow"])
+
+    conducted = conduct(study, tmp_path, Place())
+
+    assert not conducted.failed
+    assert not conducted.sweep
+    for run in rows(tmp_path / "runs.csv"):
+        assert run["dice"] == ""
+        assert float(run["gradient-flow.first_per_last"]) > 0
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 def test_a_process_that_dies_twice_gives_its_cell_up(ran_study: Any, tmp_path: Path) -> None:
     cell = Cell(**{**vars(ran_study.conducted.reported[0]), "steps": 100_000})
     folder = write_cell(cell, tmp_path)

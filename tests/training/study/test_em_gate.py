@@ -75,6 +75,6 @@ def test_a_deep_net_without_any_skip_stays_at_background(shared_data: Path, tmp_
     found = outcomes(study, tmp_path)
 
     (with_skips,), (without,) = found["both"], found["neither"]
-    assert (with_skips.dice or 0) > 0.6
+    assert (with_skips.dice or 0) > 0.5
     assert (without.dice or 0) < 0.3
     assert (without.error or 0) > 1.5 * (with_skips.error or 1)
