@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from contract.errors import RequestInvalid
@@ -25,17 +24,18 @@ from training.probe.bands import (
     BIN_EDGES_PX,
     ROUNDING,
     Band,
+    Side,
     bands_of,
     dice_of,
     error_rate,
     signed_distance,
 )
+from training.probe.boundary_figure import draw_boundary
 from training.probe.error_map import draw_error_maps
 from training.probe.paired import PairedRow, paired_row
 from training.probe.probed import Probed, ProbedImage, unlike
 from training.probe.rows import write_rows
 from training.report.case_picture import plane_of
-from training.report.figure import COLOURS, canvas, save_figure, style
 from training.score.rulers import Rulers, rulers_for
 
 NEAR_PX = 2.0
@@ -56,6 +56,12 @@ class BandRow:
     pixels: int
     errors: int
     error_rate: float
+
+    @property
+    def band(self) -> Band:
+        """The counts alone."""
+        side: Side = "inside" if self.side == "inside" else "outside"
+        return Band(side, self.distance_above, self.distance_up_to, self.pixels, self.errors)
 
 
 @dataclass(frozen=True)
@@ -119,14 +125,15 @@ def compare_boundary(nets: Sequence[Probed], folder: Path) -> dict[str, float]:
     rulers = rulers_for(nets[0].dataset, nets[0].stems)
     seen = {net.name: look(net, rulers) for net in nets}
     unit = rulers.common.unit
-    write_rows(folder / "bands.csv", [row for s in seen.values() for row in _band_rows(s, unit)])
+    bands = [row for found in seen.values() for row in _band_rows(found, unit)]
+    write_rows(folder / "bands.csv", bands)
     write_rows(folder / "cases.csv", [one.row for s in seen.values() for one in s])
     differences = [
         row for net in nets[1:] for row in _differences(seen[nets[0].name], seen[net.name], net)
     ]
     if differences:
         write_rows(folder / "differences.csv", differences)
-    _draw(seen, nets[0], rulers, folder)
+    draw_boundary(bands, folder)
     draw_error_maps(nets, _telling(seen, nets), folder)
     figures = {}
     for net in nets:
@@ -278,74 +285,3 @@ def _dice_by_image(seen: Sequence[Seen], stems: Sequence[str]) -> NDArray[np.flo
     scored = ~np.isnan(dice)
     total = np.where(scored, dice, 0).sum(axis=1)
     return np.where(scored.any(axis=1), total / np.maximum(scored.sum(axis=1), 1), np.nan)
-
-
-def _draw(seen: dict[str, list[Seen]], net: Probed, rulers: Rulers, folder: Path) -> None:
-    names = _names(net)
-    with style():
-        figure, axes = canvas(2, rows=len(names), height_in=0.35 + 2.6 * len(names))
-        for name, by_side, widening in zip(names, axes[::2], axes[1::2], strict=True):
-            for colour, (label, all_seen) in zip(COLOURS, seen.items(), strict=False):
-                bands = [one.bands for one in all_seen if one.row.class_name == name]
-                _draw_by_side(by_side, bands, colour, label)
-                _draw_widening(widening, bands, colour, label)
-            unit = rulers.common.unit
-            by_side.set(title=f"{name}: wrong pixels by distance", ylabel="share that is wrong")
-            by_side.set_xlabel(f"inside   ←   {unit} from the true boundary   →   outside")
-            by_side.set_ylim(bottom=0)
-            by_side.axvline(len(BIN_EDGES_PX) - 1.5, color="#57606a", linewidth=0.9)
-            widening.set(title=f"{name}: Dice near the boundary", ylabel="Dice")
-            widening.set_xlabel(f"band of so many {unit} on either side")
-            widening.set_ylim(top=1.0)
-            if len(seen) > 1:
-                widening.legend(loc="lower right")
-        save_figure(figure, folder, "boundary")
-
-
-def _draw_by_side(axes: Axes, bands: Sequence[list[Band]], colour: str, label: str) -> None:
-    of_bin = list(zip(*bands, strict=True))  # inside from the boundary on, then outside
-    half = len(of_bin) // 2
-    of_bin = [*reversed(of_bin[:half]), *of_bin[half:]]
-    rates = [[error_rate([band]) for band in same] for same in of_bin]
-    _line(axes, range(len(rates)), rates, colour, label)
-    axes.set_xticks(range(len(rates)), [_edge(same[0]) for same in of_bin], fontsize=7.5)
-    axes.grid(axis="x", visible=False)
-
-
-def _draw_widening(axes: Axes, bands: Sequence[list[Band]], colour: str, label: str) -> None:
-    reach = sorted({band.up_to for band in bands[0]})
-    dice = [[dice_of([b for b in one if b.up_to <= most]) for one in bands] for most in reach]
-    _line(axes, range(len(dice)), dice, colour, label)
-    axes.set_xticks(
-        range(len(reach)), [f"{r:g}" if np.isfinite(r) else "all" for r in reach], fontsize=7.5
-    )
-    axes.grid(axis="x", visible=False)
-
-
-def _line(
-    axes: Axes, places: range, values: Sequence[Sequence[float]], colour: str, label: str
-) -> None:
-    """Draw means over images with their 95 % intervals."""
-    found = [summarise(v) for v in values]
-    known = [(place, s) for place, s in zip(places, found, strict=True) if s.mean is not None]
-    axes.plot(
-        [place for place, _ in known],
-        [s.mean or 0.0 for _, s in known],
-        "o-",
-        color=colour,
-        label=label,
-        markersize=3.5,
-    )
-    spread = [(place, s.ci95) for place, s in known if s.ci95 is not None]
-    axes.fill_between(
-        [place for place, _ in spread],
-        [ci[0] for _, ci in spread],
-        [ci[1] for _, ci in spread],
-        color=colour,
-        alpha=0.15,
-        linewidth=0,
-    )
-
-
-def _edge(band: Band) -> str:
-    return f"{band.up_to:g}" if np.isfinite(band.up_to) else f">{band.above:g}"

@@ -12,36 +12,50 @@ from jsonargparse import ArgumentParser
 from contract.errors import RequestInvalid
 
 if TYPE_CHECKING:
-    from training.probe.probed import Probed
+    pass
 
-Probe = Callable[["Probed", Path], dict[str, float]]
-Comparison = Callable[[Sequence["Probed"], Path], dict[str, float]]
+# Called with a net (nets) and a folder; what OPTIONS names can be given by keyword.
+Probe = Callable[..., dict[str, float]]
+Comparison = Callable[..., dict[str, float]]
 
-# name: what it tells. The module of the same name has `probe_<name>`, and where two nets can be
-# held against each other also `compare_<name>`.
+# name: what it tells. The module of the same name has `probe_<name>`, and, where two nets can be
+# held against each other, `compare_<name>`.
 INSTRUMENTS: dict[str, str] = {
     "boundary": "errors by distance to the true boundary: does it err on where, or on what?",
     "lesion": "Dice lost when a long skip, a residual block or a plain layer is taken away",
     "shift": "Dice on images of blended texture, noise, blur and gamma, by strength",
     "landscape": "how the loss rises about the trained weights, on lines and on a plane",
     "cost": "parameters, multiply-accumulates, activation memory, ms of the exported file",
+    "gradient-flow": "the gradient of each layer by depth, at the trained weights",
+    "norm-preservation": "how far each unit keeps the gradient's norm on its way back",
+    "path-lengths": "the share of the gradient by length of the ways through a residual net",
 }
+# They look at one net's own depth, and two nets need not have the same.
+ALONE = ("gradient-flow", "norm-preservation", "path-lengths")
+# option: the probe that takes it, and by which keyword.
+OPTIONS = {
+    "grid": ("landscape", "points"),
+    "gains": ("lesion", "gains"),
+    "side": ("cost", "side_px"),
+}
+
 EXAMPLES = """examples:
-  python -m training probe cost runs/my-images-concat-1
-  python -m training probe cost runs/my-images-concat-1 --against runs/my-images-none-1
+  python -m training probe boundary runs/my-images-concat-1 --against runs/my-images-none-1
+  python -m training probe lesion runs/my-images-concat-1 --gains 0,0.25,0.5,0.75 --limit 20
+  python -m training probe shift runs/my-images-concat-1 --against runs/my-images-none-1
+  python -m training probe landscape runs/my-images-concat-1 --grid 11 --part train
   python -m training probe cost runs/my-images-concat-1/checkpoints/last.ckpt \\
-      --data.root /new/place/of/my-images --part test --limit 10 --out probes
+      --data.root /new/place/of/my-images --side 512 --out probes
 """
 
 
 def _late(name: str, kind: str) -> Any:
     """Return the instrument; torch takes seconds to import, so it is loaded when it is called."""
 
-    def run(looked_at: Any, folder: Path) -> dict[str, float]:
-        module = importlib.import_module(f"training.probe.{name.replace('-', '_')}")
-        found: dict[str, float] = getattr(module, f"{kind}_{name.replace('-', '_')}")(
-            looked_at, folder
-        )
+    def run(looked_at: Any, folder: Path, **options: Any) -> dict[str, float]:
+        word = name.replace("-", "_")
+        module = importlib.import_module(f"training.probe.{word}")
+        found: dict[str, float] = getattr(module, f"{kind}_{word}")(looked_at, folder, **options)
         return found
 
     return run
@@ -50,7 +64,9 @@ def _late(name: str, kind: str) -> Any:
 PROBES: dict[str, Probe] = {name: _late(name, "probe") for name in INSTRUMENTS}
 """Each looks at one trained net, writes CSV and figures into a folder, and returns its headline
 figures."""
-COMPARISONS: dict[str, Comparison] = {name: _late(name, "compare") for name in INSTRUMENTS}
+COMPARISONS: dict[str, Comparison] = {
+    name: _late(name, "compare") for name in INSTRUMENTS if name not in ALONE
+}
 """The same for several nets on the same images, in one table and on one scale."""
 
 
@@ -93,6 +109,19 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument(
+        "--grid",
+        type=int | None,
+        default=None,
+        help="landscape: points along a line and each side of the plane, odd (21); the time grows "
+        "with its square",
+    )
+    parser.add_argument(
+        "--gains", type=str | None, default=None, help="lesion: of long skips, with commas (0,0.5)"
+    )
+    parser.add_argument(
+        "--side", type=int | None, default=None, help="cost: height and width in px (256)"
+    )
+    parser.add_argument(
         "--out",
         type=Path | None,
         default=None,
@@ -106,6 +135,9 @@ def main(arguments: Sequence[str]) -> int:
     settings = build_parser().parse_args(list(arguments))
     if settings.limit is not None and settings.limit < 1:
         raise RequestInvalid(f"--limit must be 1 or more, got {settings.limit}")
+    options = _options(settings)
+    if settings.against is not None and settings.probe not in COMPARISONS:
+        raise RequestInvalid(f"{settings.probe} looks at one net; leave --against out")
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.probe.probed import open_beside, open_probed, seen_in_training
 
@@ -127,9 +159,9 @@ def main(arguments: Sequence[str]) -> int:
             print(f"warning: {warning}")
     folder = settings.out or _beside(settings.run, settings.probe, settings.against)
     if len(nets) == 1:
-        figures = PROBES[settings.probe](probed, folder)
+        figures = PROBES[settings.probe](probed, folder, **options)
     else:
-        figures = COMPARISONS[settings.probe](nets, folder)
+        figures = COMPARISONS[settings.probe](nets, folder, **options)
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"probe": settings.probe, "nets": [n.name for n in nets], "images": len(probed.stems)}
     rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
@@ -144,6 +176,40 @@ def main(arguments: Sequence[str]) -> int:
         )
     print(f"{folder}/: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
+
+
+def _options(settings: Any) -> dict[str, Any]:
+    """Return the keywords of what was given for this probe alone.
+
+    Raises:
+        RequestInvalid: an option of another probe, or a value that cannot be.
+    """
+    given: dict[str, Any] = {}
+    for option, (probe, keyword) in OPTIONS.items():
+        value = getattr(settings, option)
+        if value is None:
+            continue
+        if probe != settings.probe:
+            raise RequestInvalid(
+                f"--{option} is an option of the probe {probe}, not of {settings.probe}"
+            )
+        given[keyword] = _gains(value) if option == "gains" else value
+    if given.get("side_px", 1) < 1:
+        raise RequestInvalid(f"--side must be 1 px or more, got {settings.side}")
+    return given
+
+
+def _gains(words: str) -> tuple[float, ...]:
+    try:
+        gains = tuple(float(word) for word in words.split(","))
+    except ValueError:
+        gains = ()
+    if not gains or not all(0 <= gain < 1 for gain in gains) or 0 not in gains:
+        raise RequestInvalid(
+            f"--gains takes numbers from 0 up to 1 with commas, 0 among them, such as 0,0.25,0.5; "
+            f"got {words!r}"
+        )
+    return gains
 
 
 def _beside(source: Path, probe: str, against: Path | None) -> Path:

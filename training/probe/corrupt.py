@@ -141,10 +141,10 @@ KINDS: dict[str, Corrupt] = {
 }
 UNITS = {
     "texture": "share of background texture in the foreground",
-    "noise": "standard deviation in spreads of the image",
-    "blur": f"sigma in {MAX_BLUR_PX:g} px",
-    "gamma": f"gamma is {MAX_GAMMA:g} to this power",
-    "contrast": f"share of {1 - LEAST_CONTRAST:g} that is taken away",
+    "noise": "standard deviation, times the image's own",
+    "blur": f"sigma, times {MAX_BLUR_PX:g} px",
+    "gamma": f"gamma is {MAX_GAMMA:g} to the power of this",
+    "contrast": f"contrast taken away, times {1 - LEAST_CONTRAST:g}",
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from contract.errors import RequestInvalid
 from training.fit.config import LossConfig
@@ -128,6 +128,18 @@ def _plane_rows(seen: Landscape) -> list[PlanePoint]:
     ]
 
 
+def landscapes_of(lines: Sequence[LinePoint], plane: Sequence[PlanePoint]) -> list[Landscape]:
+    """Return the landscapes of each net, as ``lines.csv`` and ``plane.csv`` hold them."""
+    found = []
+    for net in dict.fromkeys(point.net for point in plane):
+        of_net = [point.loss for point in plane if point.net == net]
+        along = [point for point in lines if point.net == net]
+        steps = np.array(sorted({point.distance for point in along}))
+        on_lines = np.array([point.loss for point in along]).reshape(-1, len(steps))
+        found.append(Landscape(net, steps, on_lines, np.array(of_net).reshape(2 * [len(steps)])))
+    return found
+
+
 def draw_lines(seen: Sequence[Landscape], folder: Path) -> None:
     """Draw the loss along each random direction, thin, and their mean, thick."""
     with style():
@@ -137,7 +149,9 @@ def draw_lines(seen: Sequence[Landscape], folder: Path) -> None:
             axes.plot(one.steps, one.lines.T, color=colour, linewidth=0.7, alpha=0.45)
             axes.plot(one.steps, one.lines.mean(axis=0), color=colour, linewidth=2, label=one.net)
         axes.set_yscale("log")
-        _label_ticks(axes)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.set(
             title=f"Loss along {len(seen[0].lines)} random directions",
             xlabel="distance: 1 moves every filter by its own length",
@@ -145,14 +159,6 @@ def draw_lines(seen: Sequence[Landscape], folder: Path) -> None:
         )
         axes.legend()
         save_figure(figure, folder, "landscape-lines")
-
-
-def _label_ticks(axes: Axes) -> None:
-    low, high = axes.get_ylim()
-    if high < 10 * low:  # less than a decade has no labelled tick of its own
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-    else:
-        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _scale(seen: Sequence[Landscape]) -> tuple[float, float]:
@@ -198,7 +204,7 @@ def draw_surface(seen: Sequence[Landscape], folder: Path) -> None:
         columns = min(len(seen), 3)
         rows = -(-len(seen) // columns)
         side_in = WIDTH_IN / max(columns, 2)
-        figure = Figure(figsize=(WIDTH_IN, rows * side_in), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, rows * side_in * 0.85), layout="constrained")
         for place, one in enumerate(seen):
             axes: Any = figure.add_subplot(rows, columns, place + 1, projection="3d")
             loss = np.clip(np.nan_to_num(one.plane, nan=high, posinf=high), low, high)
@@ -219,7 +225,10 @@ def draw_surface(seen: Sequence[Landscape], folder: Path) -> None:
             axes.set_zlim(np.log10(low), np.log10(high))
             ticks = np.linspace(np.log10(low), np.log10(high), 4)
             axes.set_zticks(ticks, [f"{10**tick:.2g}" for tick in ticks], fontsize=7.5)
-            axes.tick_params(labelsize=7)
-            axes.set_title(one.net)
-            axes.set_box_aspect((1, 1, 0.75), zoom=0.9)
+            ends = (float(one.steps[0]), 0.0, float(one.steps[-1]))
+            axes.set(xticks=ends, yticks=ends, xlabel="direction 1", ylabel="direction 2")
+            axes.tick_params(labelsize=7, pad=0)
+            axes.xaxis.labelpad = axes.yaxis.labelpad = -6
+            axes.set_title(f"{one.net}: loss", loc="center", y=0.95)
+            axes.set_box_aspect((1, 1, 0.75), zoom=1.05)
         save_figure(figure, folder, "landscape-surface")

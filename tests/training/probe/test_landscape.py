@@ -12,9 +12,10 @@ from contract.errors import RequestInvalid
 from training.fit.config import LossConfig
 from training.nets.config import NetConfig
 from training.probe.directions import filter_normalised, moved
-from training.probe.landscape import compare_landscape
+from training.probe.landscape import LinePoint, PlanePoint, compare_landscape, landscapes_of
 from training.probe.loss_about import Landscape, convex_share, fixed_batch, headline, look_about
 from training.probe.probed import Probed
+from training.probe.rows import read_rows
 
 Look = Callable[..., Probed]
 
@@ -85,10 +86,9 @@ def test_rises_are_means_over_lines_and_both_ways() -> None:
     assert found["rise_at_1"] == pytest.approx((1 + 3) / 2)
 
 
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_nets_are_looked_about_on_the_same_crops(look_at: Look, task: str, tmp_path: Path) -> None:
-    concat = look_at(task=task, name="concat")
-    none = look_at(NetConfig(widths=(4, 6, 8), long_skips="none"), task=task, name="none")
+def test_nets_are_looked_about_on_the_same_crops(look_at: Look, tmp_path: Path) -> None:
+    concat = look_at(name="concat")
+    none = look_at(NetConfig(widths=(4, 6, 8), long_skips="none"), name="none")
     (ours,), (theirs,) = (fixed_batch(net, crops=3, crop_px=32) for net in (concat, none))
     assert ours[0].shape == (3, 1, 32, 32)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -105,6 +105,12 @@ def test_nets_are_looked_about_on_the_same_crops(look_at: Look, task: str, tmp_p
     along = [float(r["loss"]) for r in lines if (r["net"], r["line"]) == ("concat", "0")]
     across = [float(r["loss"]) for r in rows if r["net"] == "concat" and float(r["y"]) == 0]
     assert along == pytest.approx(across)  # the plane holds the first two lines
+    ours, theirs = landscapes_of(
+        read_rows(tmp_path / "lines.csv", LinePoint), read_rows(tmp_path / "plane.csv", PlanePoint)
+    )
+    assert (ours.net, theirs.net) == ("concat", "none")
+    assert (ours.lines.shape, ours.plane.shape) == ((2, 5), (5, 5))
+    assert headline(theirs)["loss_at_0"] == pytest.approx(found["none.loss_at_0"], rel=1e-5)
     written = {path.name for path in tmp_path.iterdir()}
     for name in ("lines", "contour", "surface"):
         assert {f"landscape-{name}.png", f"landscape-{name}.svg"} <= written

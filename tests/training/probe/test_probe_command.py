@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -6,17 +8,23 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
-from training.probe.command import COMPARISONS, INSTRUMENTS, PROBES
+from training.probe.command import ALONE, COMPARISONS, INSTRUMENTS, OPTIONS, PROBES
+from training.probe.lesion import LesionRow
+from training.probe.rows import read_rows
 
 
 def test_every_probe_of_the_table_is_there() -> None:
-    import importlib
-
-    assert PROBES.keys() == COMPARISONS.keys() == INSTRUMENTS.keys()
+    assert PROBES.keys() == INSTRUMENTS.keys()
+    assert set(COMPARISONS) == set(INSTRUMENTS) - set(ALONE)
     for name in INSTRUMENTS:
-        module = importlib.import_module(f"training.probe.{name}")
-        assert callable(getattr(module, f"probe_{name}"))
-        assert callable(getattr(module, f"compare_{name}"))
+        word = name.replace("-", "_")
+        module = importlib.import_module(f"training.probe.{word}")
+        assert callable(getattr(module, f"probe_{word}"))
+        assert hasattr(module, f"compare_{word}") == (name in COMPARISONS)
+    for probe, keyword in OPTIONS.values():
+        module = importlib.import_module(f"training.probe.{probe}")
+        assert keyword in inspect.signature(getattr(module, f"probe_{probe}")).parameters
+        assert keyword in inspect.signature(getattr(module, f"compare_{probe}")).parameters
 
 
 def test_help_lists_the_probes_and_does_without_torch() -> None:
@@ -33,8 +41,15 @@ def test_what_cannot_be_looked_at_is_refused(
 ) -> None:
     assert main(["probe", "boundary", str(tmp_path)]) == 1
     assert "checkpoints/best.ckpt" in capsys.readouterr().err
-    assert main(["probe", "boundary", str(tmp_path), "--limit", "0"]) == 1
-    assert "--limit" in capsys.readouterr().err
+    for options, said in (
+        (["boundary", "--limit", "0"], "--limit must be 1 or more"),
+        (["boundary", "--grid", "11"], "--grid is an option of the probe landscape"),
+        (["lesion", "--gains", "0.5,1"], "--gains takes numbers from 0 up to 1"),
+        (["cost", "--side", "0"], "--side must be 1 px or more"),
+        (["gradient-flow", "--against", str(tmp_path)], "looks at one net"),
+    ):
+        assert main(["probe", options[0], str(tmp_path), *options[1:]]) == 1
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -49,6 +64,9 @@ def test_a_run_is_looked_at_by_name(
     last = str(run_folder / "checkpoints/last.ckpt")
     out = tmp_path / "pair"
     options = ["--against", last, "--part", "train", "--limit", "2", "--device", "cpu"]
-    assert main(["probe", "boundary", str(run_folder), *options, f"--out={out}"]) == 0
+    gains = ["--gains", "0"]
+    assert main(["probe", "lesion", str(run_folder), *options, *gains, f"--out={out}"]) == 0
     assert "too good for them" in capsys.readouterr().out
-    assert (out / "differences.csv").is_file()
+    rows = read_rows(out / "lesions.csv", LesionRow)
+    assert {row.net for row in rows} == {"run", "run last"}
+    assert {row.gain for row in rows} == {0.0, 1.0}

@@ -138,9 +138,8 @@ def test_the_interval_holds_the_crossing_and_says_where_there_is_none() -> None:
     assert crossing(strengths, differences * np.nan).cases == 0
 
 
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_two_nets_see_the_same_shifted_images(look_at: Look, task: str, tmp_path: Path) -> None:
-    one = replace(look_at(task=task, name="one"), stems=("i0", "i1"))
+def test_two_nets_see_the_same_shifted_images(look_at: Look, tmp_path: Path) -> None:
+    one = replace(look_at(task="multilabel", name="one"), stems=("i0", "i1"))
     found = compare_shift(
         [one, replace(one, name="two")], tmp_path, strengths=(0, 0.5), kinds=("texture", "noise")
     )
