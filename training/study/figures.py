@@ -331,8 +331,8 @@ def _rates(analysis: Analysis, looks: Mapping[str, Look], folder: Path) -> Drawn
         legend_below(figure, looks, arms)
         share = analysis.record.config.sweep_fraction
         caption = (
-            f"Learning rates tried for each arm, with a seed of its own and {100 * share:.0f} % of the "
-            "steps; ringed: the one that trained the arm. A ring at either end means that a "
+            f"Learning rates tried for each arm, with a seed of its own and {100 * share:.0f} % of "
+            "the steps; ringed: the one that trained the arm. A ring at either end means that a "
             "better rate may lie beyond."
         )
         return keep(figure, folder, "learning-rates", caption)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from training.report.wording import metric_label
 from training.study.analyse import Analysis
 from training.study.contrast import SIGNIFICANT, Effect, independent_cases
+from training.study.fresh_nets import fresh_answer
 
 MINUS = "\N{MINUS SIGN}"
 IMAGE_METRICS = {"loss_nats": "cross-entropy in nats", "error": "share of wrong pixels"}
@@ -19,6 +20,8 @@ FEWEST_SEEDS = 3
 def answer(analysis: Analysis) -> list[str]:
     """Return three sentences: what is told apart, what is not, and how far to trust it."""
     record = analysis.record
+    if not record.config.steps:
+        return fresh_answer(analysis)
     if not analysis.estimates:
         return ["No run has been scored yet, so there is no answer yet."]
     factors = bool(record.config.factors)

@@ -11,6 +11,7 @@ from training.study.analyse import Analysis, bad_runs
 from training.study.config import StudyConfig
 from training.study.figures import Drawn
 from training.study.findings import answer, cautions, limits, quoted, sentence
+from training.study.fresh_nets import RATIOS, by_level, ratios
 from training.study.method import method_parts, without_folders
 from training.study.references import STATISTICS, references_in
 from training.study.results import (
@@ -39,8 +40,10 @@ def as_html(analysis: Analysis, figures: Sequence[Drawn]) -> str:
     if config.steps:
         parts.append(markup.section("Results", _results(analysis, figures)))
         parts.append(markup.section("What was found", _findings(analysis)))
+    else:
+        parts.append(markup.section("Results", _fresh(analysis, figures)))
     rest = [figure for figure in figures if not _is_of_a_data_set(figure, config)]
-    if rest:
+    if rest and config.steps:
         parts.append(markup.section("A closer look", [embedded(figure) for figure in rest]))
     parts += [
         markup.section("Cost", _costs(analysis)),
@@ -117,6 +120,30 @@ def _results(analysis: Analysis, figures: Sequence[Drawn]) -> list[str]:
             parts.append(embedded(by_name["learning-rates"]))
         head, rows = rates_table(analysis)
         parts.append(markup.folded("Every try", markup.table(head, rows)))
+    return parts
+
+
+def _fresh(analysis: Analysis, figures: Sequence[Drawn]) -> list[str]:
+    """Return what fresh nets' gradients do, by level of each factor and net by net."""
+    config = analysis.record.config
+    parts = [embedded(figure) for figure in figures]
+    for dataset in config.datasets:
+        found = {column: ratios(analysis.record, dataset, column) for column in RATIOS}
+        first = found[next(iter(RATIOS))]
+        if not first:
+            parts.append(markup.paragraph(f"No net has been looked at on {dataset} yet."))
+            continue
+        head = ("factor", "level", "vanish (below 1/1000)", "between", "explode (above 1000)")
+        parts += [
+            f"<h3>First layer by last on {escape(dataset)}, by level of each factor</h3>",
+            markup.table(head, by_level(config, first), numbers_from=2),
+        ]
+        rows = [
+            (arm, *(by_arm[arm].text for by_arm in found.values()), str(first[arm].seeds))
+            for arm in first
+        ]
+        every = markup.table(("net", *RATIOS.values(), "seeds"), rows, numbers_from=1)
+        parts.append(markup.folded(f"All {len(rows)} nets on {dataset}", every))
     return parts
 
 

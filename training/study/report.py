@@ -5,7 +5,9 @@ from pathlib import Path
 from training.fit.atomic import replace_file
 from training.study.analyse import analyse, write_tables
 from training.study.figures import draw_figures
+from training.study.fresh_nets import draw_fresh
 from training.study.page import as_html
+from training.study.probe_figures import draw_probes
 from training.study.record import read_record
 from training.study.summary import as_summary
 
@@ -26,7 +28,8 @@ def write_report(root: Path) -> Path:
     """
     analysis = analyse(read_record(root))
     write_tables(analysis, root)
-    figures = draw_figures(analysis, root)
+    draw = (draw_figures, draw_probes, draw_fresh)
+    figures = [figure for draw_some in draw for figure in draw_some(analysis, root)]
     _write(root / SUMMARY, as_summary(analysis, figures))
     _write(root / PAGE, as_html(analysis, figures))
     return root / PAGE

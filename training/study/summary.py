@@ -3,9 +3,12 @@
 from training.study.analyse import Analysis
 from training.study.figures import Drawn
 from training.study.findings import answer, cautions, limits, sentence
+from training.study.fresh_nets import RATIOS, by_level, ratios
 from training.study.method import difference_of, without_folders
 from training.study.page import title_of
 from training.study.results import as_markdown, comparisons_table, cost_table, scores_table
+
+MOST_ARMS = 16  # more of them are read in the CSV files
 
 
 def as_summary(analysis: Analysis, figures: list[Drawn]) -> str:
@@ -34,10 +37,14 @@ def as_summary(analysis: Analysis, figures: list[Drawn]) -> str:
                 *analysis.effects_of(dataset, "dice", kind),
             ]
             parts.append("\n".join(f"- {sentence(effect)}" for effect in effects))
+        first = ratios(record, dataset, next(iter(RATIOS)))
+        if not config.steps and first:
+            head = ("factor", "level", "vanish (below 1/1000)", "between", "explode (above 1000)")
+            parts.append(as_markdown((head, by_level(config, first)), numbers_from=2))
         costs = cost_table(analysis, dataset)
-        if len(costs[0]) > 1:
+        if len(costs[0]) > 1 and len(config.all_arms) <= MOST_ARMS:
             parts.append(as_markdown(costs))
-    if len(config.all_arms) <= 12:
+    if len(config.all_arms) <= MOST_ARMS:
         arms = [(arm, without_folders(difference_of(config, arm))) for arm in config.all_arms]
         parts += ["## Arms", as_markdown((("arm", "options of fit"), arms), numbers_from=2)]
     parts += ["## What it cannot say", "\n".join(f"- {text}" for text in limits(analysis))]
