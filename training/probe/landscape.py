@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
@@ -228,7 +227,7 @@ def draw_surface(seen: Sequence[Landscape], folder: Path) -> None:
             ends = (float(one.steps[0]), 0.0, float(one.steps[-1]))
             axes.set(xticks=ends, yticks=ends, xlabel="direction 1", ylabel="direction 2")
             axes.tick_params(labelsize=7, pad=0)
-            axes.xaxis.labelpad = axes.yaxis.labelpad = -6
-            axes.set_title(f"{one.net}: loss", loc="center", y=0.95)
+            axes.xaxis.labelpad = axes.yaxis.labelpad = -3
+            axes.set_title(f"{one.net}: loss", loc="center")
             axes.set_box_aspect((1, 1, 0.75), zoom=1.05)
         save_figure(figure, folder, "landscape-surface")
