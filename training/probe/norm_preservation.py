@@ -148,8 +148,8 @@ def norm_preservation(
 
 
 def geometric_mean(rows: Sequence[UnitNorm]) -> float:
-    """Return the geometric mean of the ratios of units that keep their width; NaN of none."""
-    ratios = [row.ratio for row in rows if row.keeps_width]
+    """Return the geometric mean of the ratios, since they multiply; NaN of none."""
+    ratios = [row.ratio for row in rows]
     if not ratios or any(math.isnan(ratio) for ratio in ratios):
         return math.nan
     if min(ratios) == 0:
@@ -195,10 +195,10 @@ def probe_norm_preservation(probed: "Probed", folder: Path) -> dict[str, float]:
     rows = norm_preservation(probed.graph, loss, patch_batch(probed))
     write_rows(folder / f"{NAME}.csv", rows)
     draw_norm_preservation(rows, folder)
-    kept = [row.ratio for row in rows if row.keeps_width]
+    ratios = [row.ratio for row in rows]
     return {
         "units": float(len(rows)),
         "ratio_geometric_mean": geometric_mean(rows),
-        "ratio_lowest": min(kept, default=math.nan),
-        "ratio_highest": max(kept, default=math.nan),
+        "ratio_lowest": min(ratios, default=math.nan),
+        "ratio_highest": max(ratios, default=math.nan),
     }

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from contract.errors import RequestInvalid
 from training.__main__ import main
 from training.fit.checkpoint import read_whole
+from training.probe.command import PROBES
 from training.probe.gradient_flow import LayerGradient
 from training.probe.growing_table import GrowingTable, spread_steps
+from training.probe.probed import open_probed
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +74,28 @@ def test_a_resumed_table_keeps_whole_rows_of_earlier_steps(tmp_path: Path) -> No
     again.begin(20)
     assert again.read() == earlier[:2]
     assert spread_steps([row(step, None) for step in range(0, 1000, 10)])[::6] == [0, 990]
+
+
+@pytest.mark.parametrize(
+    ("probe", "figures"),
+    [
+        ("gradient-flow", {"convs", "first_per_last", "centre_per_last"}),
+        ("norm-preservation", {"units", "ratio_geometric_mean", "ratio_lowest", "ratio_highest"}),
+    ],
+)
+def test_a_run_is_probed_by_one_backward_pass(
+    run_folder: Path, tmp_path: Path, probe: str, figures: set[str]
+) -> None:
+    found = PROBES[probe](open_probed(run_folder, device="cpu"), tmp_path)
+    assert found.keys() == figures
+    assert all(value > 0 for value in found.values())
+    name = probe.replace("-", "_")
+    assert len(rows_of(tmp_path / f"{name}.csv")) == (13 if probe == "gradient-flow" else 4)
+    assert (tmp_path / f"{name}.png").is_file()
+
+
+def test_the_ways_of_a_run_without_short_skips_are_refused(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestInvalid, match=r"--net\.block residual"):
+        PROBES["path-lengths"](open_probed(run_folder, device="cpu"), tmp_path)
