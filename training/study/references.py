@@ -53,9 +53,9 @@ STATISTICS = "Efron 1979, Hesterberg 2015, Davison 1997, Phipson 2010, Holm 1979
 def references_in(text: str) -> list[str]:
     """Return the references of ``Name (year)`` and ``Name year`` that are known, by name."""
     flat = " ".join(text.split())
+    others = r"(?: et al\.|(?:,| and| &) [^\W\d]+)*"
     return [
         reference
         for (name, year), reference in sorted(PAPERS.items())
-        # Between the two at most the rest of a list of authors.
-        if re.search(rf"(?<!\w){re.escape(name)}(?:[^.()]{{0,25}})?[ (]+{year}", flat)
+        if re.search(rf"(?<!\w){re.escape(name)}{others},? \(?{year}\b", flat)
     ]
