@@ -32,6 +32,7 @@ from training.nets.cost import macs, parameter_count
 from training.probe.command import PROBES
 from training.probe.probed import Probed
 from training.probe.watch_gradients import WatchGradients
+from training.probe.watch_norms import WatchNorms
 from training.report.clock import read_clock
 from training.score.rulers import rulers_for
 from training.study.cells import Cell, Outcome, read_cell, read_outcome, write_outcome
@@ -43,6 +44,7 @@ FAILED = "failed.txt"
 WATCHED_STEPS = 10
 WATCHERS: dict[str, Callable[[int], Callback]] = {
     "gradient-flow": WatchGradients,
+    "norm-preservation": WatchNorms,
 }
 
 

@@ -179,6 +179,26 @@ def test_a_study_of_no_steps_looks_at_fresh_nets(
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_the_first_seed_is_watched_where_the_study_says_so(
+    study_of: Callable[..., StudyConfig], tmp_path: Path
+) -> None:
+    study = study_of(
+        watch=["gradient-flow", "norm-preservation"],
+        base=study_of().base | {"net.convs_per_block": 2},
+        learning_rates=[0.01],
+    )
+
+    conducted = conduct(study, tmp_path, Place())
+
+    assert not conducted.failed
+    for cell in conducted.reported:
+        run = cell.folder(tmp_path) / "run"
+        for name in ("gradient_flow", "norm_preservation"):
+            assert (run / f"{name}.csv").is_file() == (cell.seed == 0), name
+    flow = rows(conducted.reported[0].folder(tmp_path) / "run" / "gradient_flow.csv")
+    assert {row["step"] for row in flow} == {"0", "1", "2", "3"}
+
+
 def test_a_process_that_dies_twice_gives_its_cell_up(ran_study: Any, tmp_path: Path) -> None:
     cell = Cell(**{**vars(ran_study.conducted.reported[0]), "steps": 100_000})
     folder = write_cell(cell, tmp_path)
