@@ -52,6 +52,7 @@ def _draw_by_side(axes: Axes, bands: Sequence[list[Band]], colour: str, label: s
     rates = [[error_rate([band]) for band in same] for same in of_bin]
     _line(axes, range(len(rates)), rates, colour, label)
     axes.set_xticks(range(len(rates)), [_edge(same[0]) for same in of_bin], fontsize=7.5)
+    axes.set_xlim(-0.5, len(rates) - 0.5)
     axes.grid(axis="x", visible=False)
 
 

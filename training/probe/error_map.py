@@ -18,6 +18,7 @@ from training.report.figure import BLUE, ORANGE, WIDTH_IN, canvas, save_figure, 
 MADE_UP, MISSED = ORANGE, BLUE
 WINDOW_PX = 192  # errors are a few pixels wide, and must be seen
 FADED = 0.45
+LARGEST_CELL_IN = 2.6
 
 
 def error_map(picture_rgb: NDArray[np.uint8], made_up: Mask, missed: Mask) -> NDArray[np.uint8]:
@@ -65,7 +66,7 @@ def draw_error_maps(nets: Sequence[Probed], stems: Mapping[str, str], folder: Pa
     """
     with style():
         columns = 1 + len(nets)
-        cell_in = WIDTH_IN / columns
+        cell_in = min(WIDTH_IN / columns, LARGEST_CELL_IN)
         figure, axes = canvas(
             columns, rows=len(stems), height_in=0.4 + len(stems) * (cell_in + 0.2)
         )
