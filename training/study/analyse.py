@@ -5,8 +5,8 @@ is its mean over seeds, and intervals and tests are over cases (``contract/boots
 ``contract/paired.py``). σ is the standard deviation over seeds (n - 1) of the mean over cases, and
 so says what another training alone would change.
 
-A collapsed or diverged run counts with the scores that it made, which are those of a background
-image: left out, an arm would gain by failing altogether. A run that failed has no scores.
+A run that collapsed (one class everywhere) or diverged counts with the scores that it made: left
+out, an arm would gain by failing altogether. A run that failed has no scores.
 """
 
 import csv

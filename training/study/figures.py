@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from training.report.figure import GREY, canvas, save_figure, style
-from training.report.history import History, read_history
+from training.report.history import History, Series, read_history
 from training.study.analyse import Analysis, Estimate
 from training.study.arm_look import BLACK, Look, arm_looks
 from training.study.contrast import Effect
 
 FOLDER = "figures"
+FEW_EPOCHS = 2
 WIDE_RATIO = 30.0  # beyond it an axis is logarithmic
 ROW_IN = 0.29  # of an arm in a panel of rows
 
@@ -252,7 +253,7 @@ def _curves(
             for run in record.runs_of(dataset, arm)
             if run.scored
         ]
-        histories[arm] = [h for h in found if h.get("train/loss_epoch")]
+        histories[arm] = [h for h in found if _losses(h)]
     drawn = [arm for arm, found in histories.items() if found]
     if not drawn:
         return None
@@ -264,23 +265,30 @@ def _curves(
                 steps, losses, color=looks[arm].colour, linestyle=looks[arm].line, linewidth=1.6
             )
             axes.plot(steps[-1:], losses[-1:], looks[arm].mark, color=looks[arm].colour, ms=5)
-        axes.set(xlabel="optimiser steps", ylabel="training loss of an epoch")
+        axes.set(xlabel="optimiser steps", ylabel="training loss")
         values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
         if values.min() > 0 and values.max() > WIDE_RATIO * values.min():
             axes.set_yscale("log")
         legend_below(figure, looks, drawn)
         caption = (
-            f"Training loss on {dataset}, the mean over seeds of what each logged at the end of "
-            "an epoch. How fast an arm learns, not how well it does on new images."
+            f"Training loss on {dataset}, the mean over seeds of what each logged at the end of an "
+            "epoch (of single batches, where a run is shorter than that). How fast an arm learns, "
+            "not how well it does on new images."
         )
         return keep(figure, folder, f"training-{dataset}", caption)
+
+
+def _losses(history: History) -> Series:
+    """Return the loss by epoch; step by step where there are too few epochs for a curve."""
+    by_epoch = history.get("train/loss_epoch")
+    return by_epoch if len(by_epoch.values) > FEW_EPOCHS else history.get("train/loss_step")
 
 
 def _mean_curve(histories: Sequence[History]) -> tuple[list[int], list[float]]:
     """Return steps and the mean loss of those runs that logged at each step."""
     values: dict[int, list[float]] = {}
     for history in histories:
-        series = history.get("train/loss_epoch")
+        series = _losses(history)
         for step, value in zip(series.steps, series.values, strict=True):
             values.setdefault(step, []).append(value)
     most = max(map(len, values.values()))

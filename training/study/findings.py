@@ -273,8 +273,8 @@ def _failures(analysis: Analysis, dataset: str, arm: str) -> str:
     parts = []
     if states["collapsed"]:
         parts.append(
-            f"{states['collapsed']} of {_count(total, 'run')} answered background everywhere "
-            "(collapsed) and count with the Dice of that, 0 where there is something to find"
+            f"{states['collapsed']} of {_count(total, 'run')} answered one class "
+            "everywhere (collapsed) and count with the Dice of that"
         )
     if states["diverged"]:
         parts.append(

@@ -65,10 +65,10 @@ def statistics(config: StudyConfig) -> list[str]:
         "An arm is called better or worse only where the corrected p is at most 0.05 and the "
         f"difference has one sign in all {seeds} seeds. The test takes the trained nets as they "
         "are: it does not say what other seeds would give, which is why seeds are shown besides.",
-        "A run that answers background everywhere (collapsed) or diverges counts with the scores "
-        "it made: left out, an arm would gain by failing. A run that could not be finished has no "
-        "scores and is named. An image in which a class is neither in truth nor in answer has no "
-        "score for it, is left out of that mean, and counted.",
+        "A run that answers one class everywhere (collapsed; mostly background) or diverges counts "
+        "with the scores it made: left out, an arm would gain by failing. A run that could not be "
+        "finished has no scores and is named. An image in which a class is neither in truth nor "
+        "in answer has no score for it, is left out of that mean, and counted.",
     ]
     if len(config.factors) > 1:
         texts.append(

@@ -173,13 +173,14 @@ def _findings(analysis: Analysis) -> list[str]:
         kind = analysis.main_kind(dataset)
         if kind is None:
             continue
-        effects = [
-            *analysis.effects_of(dataset, "dice", kind, factors=True),
-            *analysis.effects_of(dataset, "dice", kind),
-        ]
         if len(config.datasets) > 1:
             parts.append(f"<h3>{escape(dataset)}</h3>")
-        parts.append(_listed([sentence(effect) for effect in effects]))
+        factors = analysis.effects_of(dataset, "dice", kind, factors=True)
+        arms = _listed([sentence(effect) for effect in analysis.effects_of(dataset, "dice", kind)])
+        if factors:
+            parts.append(_listed([sentence(effect) for effect in factors]))
+            arms = markup.folded("Each arm against the reference", arms)
+        parts.append(arms)
     return parts
 
 

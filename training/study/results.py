@@ -180,7 +180,7 @@ def _test_row(effect: Effect) -> tuple[str, ...]:
     sigma = effect.sigma
     return (
         _kept(effect_name(effect)),
-        change_text(effect),
+        change_text(effect).replace(" (", "\u00a0("),
         NONE if effect.test is None else _p(effect.test.p_value),
         NONE if effect.p_holm is None else _p(effect.p_holm),
         f"{effect.agreeing} of {effect.seeds}",

@@ -97,7 +97,7 @@ def test_collapsed_runs_are_counted_in_words_with_and_without(tmp_path: Path) ->
     states = {("a", "none", 1): "collapsed", ("a", "none", 2): "failed"}
     analysis = analysed(tmp_path, scores, states=states)
     (text,) = [text for text in cautions(analysis) if text.startswith("“none” on a")]
-    assert "1 of 3 runs answered background everywhere (collapsed)" in text
+    assert "1 of 3 runs answered one class everywhere (collapsed)" in text
     assert "1 of 3 runs could not be finished" in text
     assert "with them is 0.372, without them 0.744" in text
     assert "2 of 6 runs collapsed, diverged or failed" in answer(analysis)[-1]
