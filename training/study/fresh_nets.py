@@ -146,7 +146,7 @@ def _map(
         if texts[i, j] in ("+0", "\N{MINUS SIGN}0"):
             texts[i, j] = "·"
     with style():
-        height_in = 1.7 + 0.2 * len(rows)
+        height_in = 2.6 + 0.2 * len(rows)
         figure, (axes,) = canvas(1, height_in=height_in)
         image = axes.imshow(
             np.clip(decades, -SHOWN_DECADES, SHOWN_DECADES),
@@ -158,7 +158,8 @@ def _map(
             dark = abs(max(decades[i, j], -SHOWN_DECADES)) > 0.65 * SHOWN_DECADES
             colour = "white" if dark else "#1b1f24"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=colour)
-        axes.set_xticks(range(len(columns)), ["\n".join(c.values()) for c in columns], fontsize=6.5)
+        across_names = [", ".join(column.values()) for column in columns]
+        axes.set_xticks(range(len(columns)), across_names, fontsize=7.5, rotation=90)
         axes.set_yticks(range(len(rows)), [", ".join(r.values()) for r in rows], fontsize=7.5)
         axes.tick_params(length=0)
         axes.grid(visible=False)

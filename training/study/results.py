@@ -202,14 +202,14 @@ def _told(effect: Effect) -> str:
     if effect.told:
         if effect.contrast.role == "interaction":
             return "yes"
-        return "yes: better" if effect.improves else "yes: worse"
+        return "yes:\u00a0better" if effect.improves else "yes:\u00a0worse"
     if effect.least_p_holm > 0.05:
         return "too few images"
     return "no"
 
 
 def _p(value: float) -> str:
-    return p_text(value).removeprefix("p = ").removeprefix("p ")
+    return _kept(p_text(value).removeprefix("p = ").removeprefix("p "))
 
 
 def _kept(text: str) -> str:
