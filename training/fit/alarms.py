@@ -119,6 +119,21 @@ def write_alarms(path: Path, alarms: Sequence[Alarm]) -> None:
     replace_file(path, lambda file: file.write(text.getvalue().encode()))
 
 
+def read_alarms(path: Path) -> list[Alarm]:
+    """Return the alarms that ``write_alarms`` wrote; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_alarm(row) for row in csv.DictReader(file)]
+
+
+def _alarm(row: dict[str, str]) -> Alarm:
+    fields: dict[str, Any] = dict(row)
+    fields |= {name: int(row[name]) for name in ("step", "layers", "of")}
+    fields |= {name: float(row[name] or "nan") for name in ("per_weight", "others")}
+    return Alarm(**fields)
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"

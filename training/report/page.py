@@ -10,6 +10,7 @@ import yaml
 from contract.metrics import Summary
 from contract.version import __version__
 from training.data.profile import DataProfile
+from training.fit.alarms import Alarm, read_alarms, sentence
 from training.report import charts, markup
 from training.report.answer_sections import (
     calibration_section,
@@ -124,6 +125,14 @@ def _state(record: RunRecord) -> str:
     )
 
 
+def _alarms(record: RunRecord) -> list[str]:
+    """Return what the training warned of, a line for each fault and step."""
+    said: dict[tuple[int, str], list[Alarm]] = {}
+    for alarm in read_alarms(record.run.alarms):
+        said.setdefault((alarm.step, alarm.fault), []).append(alarm)
+    return [sentence(alarms, layers=sum(alarm.of for alarm in alarms)) for alarms in said.values()]
+
+
 def _warnings(report: Report) -> list[str]:
     record = report.record
     lines = list(report.missing)
@@ -133,6 +142,7 @@ def _warnings(report: Report) -> list[str]:
             f"The training loss is not a number from step {broken} on: the training diverged. "
             "Lower --optimiser.lr."
         )
+    lines += _alarms(record)
     if report.answers is not None and collapsed(report.answers.model, report.answers.cases):
         lines.append(
             "The model answers background on every pixel of every image: it collapsed, and every "

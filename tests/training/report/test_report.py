@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from contract.metrics import ClassScore
 from contract.model import Model
 from training.__main__ import main
 from training.data.case import Case
+from training.fit.alarms import Alarm, read_alarms, write_alarms
 from training.report.answers import chosen_cases, collapsed
 from training.score.cases import ScoredCase
 
@@ -162,6 +164,26 @@ def test_a_run_whose_data_went_away_has_a_page(
     assert main(["report", str(run_folder), "--data.root", str(root), "--out", str(out)]) == 0
     assert "give its new place by --data.root" in parsed(out).text
     assert "--data.root" in capsys.readouterr().out
+
+
+def test_what_the_alarm_said_while_it_trained_stands_on_top(
+    run_folder: Path, tmp_path: Path, parsed: Callable
+) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    shutil.rmtree(run / "checkpoints")
+    said = [
+        Alarm(50, "dead", part, 4, 5, f"{part}, conv 3", math.nan, 0.001, "--net.init he")
+        for part in ("encoder level 1", "bottleneck")
+    ]
+    write_alarms(run / "alarms.csv", said)
+    again = read_alarms(run / "alarms.csv")
+    assert [(a.part, a.layers, a.of, a.others) for a in again] == [
+        (a.part, a.layers, a.of, a.others) for a in said
+    ]
+    assert main(["report", str(run)]) == 0
+    text = parsed(run / "report.html").text
+    assert "alarm at step 50: 8 of 10 layers (encoder level 1, bottleneck) stand still" in text
+    assert "--net.init he" in text
 
 
 def test_the_best_checkpoint_answers_where_no_file_is_given(
