@@ -90,7 +90,12 @@ def spec_for() -> Callable[..., ModelSpec]:
             normalising=Normalising(kind="image"),
             divisor=graph.pad.divisor,
             whole_image_max_pixels=1 << 20,
-            net=NetDescription(architecture="unet", parameters=1, long_skips=graph.net.long_skips),
+            net=NetDescription(
+                architecture="unet",
+                parameters=1,
+                # A net of others has no dial to tell of.
+                long_skips=graph.net.long_skips if graph.gain_levels else (),
+            ),
             skip_gain_strides=graph.net.skip_strides if graph.gain_levels else (),
             thresholds_prob=thresholds_prob,
             code_version="0",
