@@ -1,6 +1,6 @@
 """The tables of a study's report: scores with intervals, tests, costs, learning rates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def other_metrics(analysis: Analysis, dataset: str) -> list[str]:
 
 def cost_table(analysis: Analysis, dataset: str) -> Table:
     """Return what each arm's net costs; columns that nothing was measured for are left out."""
-    columns = [
+    columns: list[tuple[str, str, Callable[[float], str]]] = [
         ("parameters", "parameters", lambda v: f"{v:,.0f}"),
         ("macs", "million MACs", lambda v: f"{v / 1e6:,.1f}"),
         ("train_s", "training, s", lambda v: f"{v:,.0f}"),
