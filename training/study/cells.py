@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from training.fit.atomic import replace_file
-from training.study.config import Settings, StudyConfig, StudyError
+from training.study.config import TRIAL_SEED, Settings, StudyConfig, StudyError
 
 Kind = Literal["cells", "sweep"]
 
@@ -56,6 +56,11 @@ class Cell:
         """Return its place in the study's folder."""
         leaf = f"seed-{self.seed}" if self.kind == "cells" else f"lr-{self.lr:g}"
         return root / self.kind / self.dataset / self.arm / leaf
+
+    @staticmethod
+    def study(folder: Path) -> Path:
+        """Return the study's folder, of which ``folder`` is a cell's."""
+        return folder.resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -104,21 +109,26 @@ def write_cell(cell: Cell, root: Path) -> Path:
     content = json.loads(json.dumps(asdict(cell)))
     if path.is_file():
         earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = sorted(
-            key for key in content.keys() | earlier.keys() if content.get(key) != earlier.get(key)
-        )
-        # More probes can be asked of a net that was trained already.
-        if set(changed) - {"probes", "metrics"}:
+        changed = _changed(content, earlier)
+        # More probes can be asked of a net that was trained already, and data may be moved.
+        if changed - {"probes", "metrics", "data.root"}:
             raise StudyError(
-                f"{folder} was begun with other settings ({', '.join(changed)} differ); give "
-                "another --out, or remove that folder to run it again"
+                f"{folder} was begun with other settings ({', '.join(sorted(changed))} differ); "
+                "give another --out, or remove that folder to run it again"
             )
         if not changed:
             return folder
-        (folder / "outcome.json").unlink(missing_ok=True)
+        if changed != {"data.root"}:
+            (folder / "outcome.json").unlink(missing_ok=True)
     text = yaml.safe_dump(content, sort_keys=False)
     replace_file(path, lambda file: file.write(text.encode()))
     return folder
+
+
+def _changed(content: dict[str, Any], earlier: dict[str, Any]) -> set[str]:
+    """Return the names of what differs, options of `fit` by their own."""
+    one, other = ({**cell, **cell["settings"], "settings": None} for cell in (content, earlier))
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def read_cell(folder: Path) -> Cell:
@@ -154,8 +164,7 @@ def sweep_cells(config: StudyConfig, settings: dict[tuple[str, str], Settings]) 
             kind="sweep",
             dataset=dataset,
             arm=arm,
-            # None of the reported seeds, or the chosen rate would be the best for that very one.
-            seed=max(config.seeds) + 1,
+            seed=TRIAL_SEED,
             lr=lr,
             steps=max(1, round(config.steps * config.sweep_fraction)),
             settings=settings[dataset, arm],

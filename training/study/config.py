@@ -15,6 +15,9 @@ from contract.measures import METRICS
 from training.probe.command import INSTRUMENTS
 
 PRESETS = Path(__file__).parents[1] / "configs" / "study"
+# Of the tries of learning rates: none that is reported, or the chosen rate would be the best for
+# that very one; and always the same, so that seeds can be added to a finished study.
+TRIAL_SEED = 1000
 Settings = dict[str, Any]
 """Options of `fit` by their dotted names, such as ``net.long_skips``."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")]
@@ -136,6 +139,8 @@ class StudyConfig(BaseModel):
             raise ValueError(f"arms {same[0][0]} and {same[0][1]} are the same settings")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a seed stands twice in {list(self.seeds)}")
+        if TRIAL_SEED in self.seeds:
+            raise ValueError(f"seed {TRIAL_SEED} is that of the tries of learning rates")
         for what, settings in (
             ("base", self.base),
             *((f"dataset {name}", entry.settings) for name, entry in self.datasets.items()),

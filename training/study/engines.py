@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.session import usable_cores
+from training.study.cells import Cell
 from training.study.config import StudyError
 from training.study.run_cell import FAILED, run_cell
 
@@ -128,8 +129,9 @@ def run_on_slurm(folders: Sequence[Path], *, jobs: int, options: Options) -> Ite
     given = dict(options)
     cluster = given.pop("cluster", "slurm")
     threads = int(given.get("cpus_per_task", 1))
+    logs = Cell.study(folders[0]) / "slurm"
     try:
-        executor = submitit.AutoExecutor(folder=_beside(folders) / "slurm", cluster=cluster)
+        executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
     except RuntimeError as error:
         raise StudyError(
             f"SLURM cannot be reached from here ({error}); run this on a login node, or try the "
@@ -151,11 +153,6 @@ def run_on_slurm(folders: Sequence[Path], *, jobs: int, options: Options) -> Ite
                 _write_death(folder)
             yield folder
         time.sleep(POLL_S if running else 0)
-
-
-def _beside(folders: Sequence[Path]) -> Path:
-    """Return the study's folder: cells lie four levels below it."""
-    return folders[0].parents[3]
 
 
 ENGINES: dict[str, Callable[..., Iterator[Path]]] = {

@@ -37,14 +37,12 @@ class Prepared:
     Attributes:
         dataset: checked.
         split: the same for all arms and seeds.
-        split_path: where it is written.
         choices: what was planned for the reference arm.
         settings: of every arm: defaults, plan, base, data set, arm; later ones win.
     """
 
     dataset: FolderDataset
     split: Split
-    split_path: Path
     choices: tuple[Choice, ...]
     settings: dict[str, Settings]
 
@@ -69,10 +67,13 @@ def prepare(config: StudyConfig, name: str, *, root: Path) -> Prepared:
     entry = config.datasets[name]
     if entry.root is None:
         raise StudyError(f"data set {name!r} has no folder; give it by --dataset {name}=DIR")
-    shared = {**config.base, **entry.settings, "data.root": str(entry.root)}
+    # Whole paths: an engine may run a cell in another folder.
+    shared = {**config.base, **entry.settings, "data.root": str(entry.root.resolve())}
     spec = shared.get("data.spec")
+    if spec is not None:
+        shared["data.spec"] = str(Path(spec).resolve())
     dataset = open_folder(entry.root, None if spec is None else Path(spec))
-    split_path = root / "splits" / f"{name}.json"
+    split_path = split_file(root, name)
     split_path.parent.mkdir(parents=True, exist_ok=True)
     arms = config.all_arms
     choices = _plan(dataset, {**DEFAULTS, **shared, **arms[config.reference]})
@@ -85,15 +86,19 @@ def prepare(config: StudyConfig, name: str, *, root: Path) -> Prepared:
         raise StudyError(
             f"{name}: no image validates; raise data.val_fraction under datasets.{name}.settings"
         )
-    planned["data.split_file"] = str(split_path)
     settings = {arm: {**DEFAULTS, **planned, **shared, **options} for arm, options in arms.items()}
-    prepared = Prepared(dataset, split, split_path, choices, settings)
+    prepared = Prepared(dataset, split, choices, settings)
     for arm, options in settings.items():
         try:
             typed(options)
         except (RequestInvalid, StudyError) as error:
             raise StudyError(f"arm {arm} on {name}: {error}") from error
     return prepared
+
+
+def split_file(root: Path, dataset: str) -> Path:
+    """Return where a study keeps the split of a data set."""
+    return root / "splits" / f"{dataset}.json"
 
 
 def cell_config(cell: Cell, folder: Path) -> tuple[FitConfig, str]:
@@ -104,6 +109,8 @@ def cell_config(cell: Cell, folder: Path) -> tuple[FitConfig, str]:
         "optimiser.lr": cell.lr,
         "seed": cell.seed,
         "data.seed": cell.seed,
+        # Not among the cell's settings: a study's folder may be moved.
+        "data.split_file": str(split_file(cell.study(folder), cell.dataset)),
         # `fit` refuses to train nothing; a cell of no steps never asks it to.
         "trainer.max_steps": max(cell.steps, 1),
         "trainer.max_epochs": -1,

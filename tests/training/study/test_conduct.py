@@ -27,6 +27,12 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def copied(ran_study: Any, root: Path) -> Path:
+    """Return the folder of the first cell in a copy of the study."""
+    shutil.copytree(ran_study.root, root)
+    return ran_study.conducted.reported[0].folder(root)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(folder / "run" / "checkpoints" / "last.ckpt")[1]
 
@@ -63,7 +69,7 @@ def test_the_rate_that_trains_an_arm_is_the_best_of_its_tries(ran_study: Any) ->
         own = [t for t in tries if t["arm"] == run["arm"]]
         best = max(own, key=lambda t: (float(t["dice"]), -float(t["loss_nats"])))
         assert run["lr"] == best["lr"]
-    assert {t["seed"] for t in tries} == {"2"}  # of no reported run
+    assert {t["seed"] for t in tries} == {"1000"}  # of no reported run
 
 
 def test_seeds_differ_in_weights_and_arms_in_skips_alone(ran_study: Any) -> None:
@@ -88,17 +94,30 @@ def test_a_finished_study_is_not_run_again(ran_study: Any) -> None:
     assert outcome.stat().st_mtime_ns == written_ns
 
 
+def test_a_seed_can_be_added_to_a_finished_study(
+    ran_study: Any, study_of: Any, tmp_path: Path
+) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(ran_study.root, root)
+    kept = {path: path.stat().st_mtime_ns for path in root.rglob("last.ckpt")}
+
+    conducted = conduct(study_of(seeds=[0, 1, 2]), root, Place())
+
+    assert not conducted.failed
+    assert len(rows(root / "runs.csv")) == 6
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
 def test_a_cell_that_lost_its_outcome_scores_the_same_net_again(
     ran_study: Any, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "seed-0"
-    shutil.copytree(ran_study.conducted.reported[0].folder(ran_study.root), folder)
+    folder = copied(ran_study, tmp_path / "study")
     before = (folder / "cases.csv").read_bytes()
     (folder / "outcome.json").unlink()
     (folder / "cases.csv").unlink()
     trained_ns = (folder / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
 
-    # Its own config names the first folder's run; what counts is where the cell lies.
+    # Its run's config names the first study's folder; what counts is where the cell lies.
     run_cell(folder)
 
     assert (folder / "cases.csv").read_bytes() == before
@@ -107,10 +126,10 @@ def test_a_cell_that_lost_its_outcome_scores_the_same_net_again(
 
 def test_a_cell_that_was_begun_and_never_kept_starts_again(ran_study: Any, tmp_path: Path) -> None:
     done = ran_study.conducted.reported[0].folder(ran_study.root)
-    folder = tmp_path / "seed-0"
-    (folder / "run" / "checkpoints").mkdir(parents=True)
+    folder = copied(ran_study, tmp_path / "study")
+    (folder / "outcome.json").unlink()
+    shutil.rmtree(folder / "run" / "checkpoints")
     (folder / "run" / "config.yaml").write_text("half")
-    shutil.copy(done / "cell.yaml", folder)
 
     run_cell(folder)
 
@@ -134,8 +153,7 @@ def test_other_settings_in_a_begun_folder_are_refused(
 def test_another_metric_is_taken_of_the_nets_that_are_there(ran_study: Any, tmp_path: Path) -> None:
     cell = ran_study.conducted.reported[0]
     root = tmp_path / "study"
-    shutil.copytree(cell.folder(ran_study.root), cell.folder(root))
-    trained_ns = (cell.folder(root) / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    trained_ns = (copied(ran_study, root) / "run" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     more = Cell(**{**vars(cell), "metrics": ("dice", "nsd")})
 
     folder = write_cell(more, root)

@@ -55,6 +55,7 @@ def test_options_may_be_nested_or_dotted() -> None:
         ({"base": {"trainer": {"max_epochs": 3}}}, "base sets trainer.max_epochs"),
         ({"arms": {"all": {"optimiser.lr": 1}, "none": {}}}, "arm all sets optimiser.lr"),
         ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"seeds": [1000]}, "seed 1000 is that of the tries"),
         ({"metrics": ["dices"]}, "metrics knows dice, iou"),
         ({"probes": ["tarot"]}, "probes are"),
         ({"steps": 0, "watch": ["gradient-flow"]}, "no training to watch"),

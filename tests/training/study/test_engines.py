@@ -17,6 +17,7 @@ def copied_cell(ran_study: Any, root: Path) -> Path:
     folder = cell.folder(root)
     folder.mkdir(parents=True)
     shutil.copy(cell.folder(ran_study.root) / "cell.yaml", folder)
+    shutil.copytree(ran_study.root / "splits", root / "splits")
     return folder
 
 
