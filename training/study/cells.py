@@ -71,7 +71,7 @@ class Outcome:
         dice: mean over classes of the means over cases; None where no case has a score.
         loss: mean cross-entropy per pixel in nats, so that two collapsed runs still differ.
         error: share of pixels that are wrong.
-        collapsed: no pixel of any class but the background was answered, though there are some.
+        collapsed: every image got one answer on all its pixels, background or another class.
         diverged: a weight or the loss is no finite number.
         parameters: trainable values.
         macs: multiply-accumulates of one image of ``macs_hw`` pixels.

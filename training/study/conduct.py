@@ -129,7 +129,7 @@ def _over(folders: list[Path], place: Place) -> Iterator[Path]:
 def _result(dice: float | None, collapsed: bool) -> str:
     if dice is None:
         return "no score"
-    return f"Dice {dice:.3f}" + (" (collapsed: all background)" if collapsed else "")
+    return f"Dice {dice:.3f}" + (" (collapsed: one answer everywhere)" if collapsed else "")
 
 
 def _tell(bar: "tqdm[Any]", text: str) -> None:

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,6 @@ MEAN_OF_CLASSES = "mean of classes"
 ALL_PIXELS = "all pixels"
 # Of an image as a whole, not of a class.
 OF_THE_IMAGE = ("loss_nats", "error")
-ERROR_ROUNDING = 2e-6  # of the six digits that cases.csv has
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,6 @@ def read_record(root: Path) -> StudyRecord:
     if not path.is_file():
         raise StudyError(f"{root} holds no {STUDY}; run the study first, or give its --out")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    cases = _rows(root / CASES)
-    flat = one_class_everywhere(cases, content["images"])
     return StudyRecord(
         root=root,
         config=StudyConfig.model_validate(content["study"]),
@@ -186,44 +183,10 @@ def read_record(root: Path) -> StudyRecord:
         command=content["command"],
         machine=content["machine"],
         versions=content["versions"],
-        runs=tuple(
-            replace(run, state="collapsed")
-            if run.state == "done" and (run.dataset, run.arm, run.seed) in flat
-            else run
-            for run in map(_run_row, _rows(root / RUNS))
-        ),
+        runs=tuple(_run_row(row) for row in _rows(root / RUNS)),
         tries=tuple(_run_row(row) for row in _rows(root / SWEEP)),
-        cases=tuple(cases),
+        cases=tuple(_rows(root / CASES)),
     )
-
-
-def one_class_everywhere(
-    cases: Iterable[Mapping[str, str]], images: Mapping[str, Mapping[str, Any]]
-) -> set[tuple[str, str, int]]:
-    """Return the (data set, arm, seed) that answer one foreground class on every pixel.
-
-    Such a net has learned as little as one that answers background everywhere, but its Dice is
-    not 0. Where a class is answered on all n pixels, the wrong ones are those that it truly has
-    not: error = 1 - truth / n. Classes that may overlap (multilabel) are not judged.
-    """
-    flat: dict[tuple[str, str, int], bool] = {}
-    by_image: dict[tuple[str, str, int, str], list[Mapping[str, str]]] = {}
-    for row in cases:
-        if images[row["dataset"]]["task"] == "multiclass":
-            key = row["dataset"], row["arm"], int(row["seed"])
-            by_image.setdefault((*key, row["stem"]), []).append(row)
-    for (*run, _), rows in by_image.items():
-        answered = [row for row in rows if int(row["prediction_px"])]
-        everywhere = False
-        if len(answered) == 1 and answered[0]["error"]:
-            pixels, truth = int(answered[0]["prediction_px"]), int(answered[0]["truth_px"])
-            apart = float(answered[0]["error"]) - (1 - truth / pixels)
-            # A true answer has no error where the class fills the image: that is no collapse.
-            everywhere = abs(apart) < ERROR_ROUNDING and truth < pixels
-        dataset, arm, seed = run
-        key = str(dataset), str(arm), int(seed)
-        flat[key] = flat.get(key, True) and everywhere
-    return {key for key, everywhere in flat.items() if everywhere}
 
 
 def mean_of_scored(values: NDArray[np.float64], *, axis: int) -> NDArray[np.float64]:

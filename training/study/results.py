@@ -96,7 +96,6 @@ def cost_table(analysis: Analysis, dataset: str) -> Table:
     columns: list[tuple[str, str, Callable[[float], str]]] = [
         ("parameters", "parameters", lambda v: f"{v:,.0f}"),
         ("macs", "million MACs", lambda v: f"{v / 1e6:,.1f}"),
-        ("train_s", "training, s", lambda v: f"{v:,.0f}"),
         ("cost.training_step_mib", "training step, MiB", lambda v: f"{v:,.1f}"),
         ("cost.file_mib", "file, MiB", lambda v: f"{v:,.2f}"),
         ("cost.file_ms", "file, ms", lambda v: f"{v:,.1f}"),

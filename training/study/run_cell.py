@@ -105,7 +105,7 @@ def _finish(cell: Cell, folder: Path, started_s: float) -> Outcome:
         dice=mean_dice(cases, net.foreground),
         loss=_mean([case.loss_nats for case in cases]),
         error=_mean([case.error for case in cases]),
-        collapsed=_collapsed(cases, net.foreground),
+        collapsed=bool(cases) and all(case.flat for case in cases),
         diverged=not all(torch.isfinite(p).all() for p in graph.parameters()),
         parameters=parameter_count(graph.net),
         macs=macs(graph.net.cpu(), channels=dataset.channels, size_hw=size_hw),
@@ -185,11 +185,6 @@ def mean_dice(cases: Sequence[CaseResult], foreground: range) -> float | None:
     ]
     means = [float(np.nanmean(dice)) for dice in by_class if not np.isnan(dice).all()]
     return float(np.mean(means)) if means else None
-
-
-def _collapsed(cases: Sequence[CaseResult], foreground: range) -> bool:
-    counts = [case.measures[index].counts for case in cases for index in foreground]
-    return any(c.truth_px for c in counts) and not any(c.prediction_px for c in counts)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -35,6 +35,7 @@ class CaseResult:
         measures: of each class by index.
         loss_nats: mean cross-entropy over the counted pixels (and classes, for multilabel tasks).
         error: share of the counted pixels (and classes) that are wrong.
+        flat: the answer is the same on every pixel, though the truth is not.
     """
 
     stem: str
@@ -42,6 +43,7 @@ class CaseResult:
     measures: tuple[ClassMeasures, ...]
     loss_nats: float
     error: float
+    flat: bool
 
 
 def score_graph(
@@ -92,9 +94,16 @@ def score_graph(
                 error=float(np.mean(labels[counted] != truth[counted]))
                 if counted.any()
                 else math.nan,
+                flat=_flat(labels) and not _flat(truth),
             )
         )
     return found
+
+
+def _flat(labels: NDArray[np.uint8]) -> bool:
+    """Whether all pixels have one value; of classes that may overlap, each plane."""
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    return all(plane.min() == plane.max() for plane in planes)
 
 
 def _cross_entropy_nats(

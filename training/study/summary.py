@@ -6,7 +6,13 @@ from training.study.findings import answer, cautions, limits, sentence
 from training.study.fresh_nets import RATIOS, by_level, ratios
 from training.study.method import difference_of, without_folders
 from training.study.page import title_of
-from training.study.results import as_markdown, comparisons_table, cost_table, scores_table
+from training.study.results import (
+    Table,
+    as_markdown,
+    comparisons_table,
+    cost_table,
+    scores_table,
+)
 
 MOST_ARMS = 16  # more of them are read in the CSV files
 
@@ -45,8 +51,11 @@ def as_summary(analysis: Analysis, figures: list[Drawn]) -> str:
         if len(costs[0]) > 1 and len(config.all_arms) <= MOST_ARMS:
             parts.append(as_markdown(costs))
     if len(config.all_arms) <= MOST_ARMS:
-        arms = [(arm, without_folders(difference_of(config, arm))) for arm in config.all_arms]
-        parts += ["## Arms", as_markdown((("arm", "options of fit"), arms), numbers_from=2)]
+        arms: Table = (
+            ("arm", "options of fit"),
+            [(arm, without_folders(difference_of(config, arm))) for arm in config.all_arms],
+        )
+        parts += ["## Arms", as_markdown(arms, numbers_from=2)]
     parts += ["## What it cannot say", "\n".join(f"- {text}" for text in limits(analysis))]
     if figures:
         pictures = [f"![{figure.caption}](figures/{figure.name}.svg)" for figure in figures]

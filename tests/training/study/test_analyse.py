@@ -11,7 +11,7 @@ import pytest
 from tests.training.study.building import build_study
 from training.study.analyse import analyse, bad_runs, factor_contrasts, write_tables
 from training.study.config import StudyConfig, StudyError
-from training.study.record import MEAN_OF_CLASSES, one_class_everywhere, read_record
+from training.study.record import MEAN_OF_CLASSES, read_record
 
 NAN = math.nan
 THREE: dict[str, Any] = {
@@ -185,24 +185,3 @@ def test_tables_hold_what_was_analysed(tmp_path: Path) -> None:
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"holds no study\.yaml"):
         read_record(tmp_path)
-
-
-def test_one_class_on_every_pixel_is_a_collapse_whichever_it_is() -> None:
-    def row(arm: str, stem: str, prediction: int, truth: int, error: float) -> dict[str, str]:
-        own = {"dataset": "a", "arm": arm, "seed": "0", "stem": stem, "class": "cell"}
-        return own | {
-            "prediction_px": str(prediction),
-            "truth_px": str(truth),
-            "error": f"{error:.6f}",
-        }
-
-    cases = [
-        row("flat", "1", 3000, 1000, 2 / 3),
-        row("flat", "2", 3000, 2999, 1 / 3000),
-        row("good", "1", 1001, 1000, 1 / 3000),
-        row("good", "2", 3000, 1000, 2 / 3),
-        row("true", "1", 3000, 3000, 0.0),
-    ]
-    multiclass, multilabel = ({"a": {"task": task}} for task in ("multiclass", "multilabel"))
-    assert one_class_everywhere(cases, multiclass) == {("a", "flat", 0)}
-    assert one_class_everywhere(cases, multilabel) == set()

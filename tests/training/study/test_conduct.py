@@ -288,4 +288,5 @@ def test_scores_of_a_perfect_and_of_an_empty_answer(ran_study: Any) -> None:
     share = float((truth == 1).mean())
     assert case.measures[1].values["dice"] == 0.0
     assert case.error == pytest.approx(share)
+    assert case.flat
     assert case.loss_nats == pytest.approx(share * 16.118, rel=1e-3)  # -ln of the least, 1e-7
