@@ -127,7 +127,7 @@ class UnitNorms:
             norm = torch.linalg.vector_norm(gradient.detach(), dtype=torch.float64)
             self._norms[end] = norm
 
-        tensor.register_hook(keep)
+        tensor.register_hook(keep)  # type: ignore[no-untyped-call]
 
 
 def norm_preservation(
