@@ -86,6 +86,15 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained(sandbox: Path) -> Path:
+    """The same folder after the README's training commands; the guides go on from there."""
+    for block in README:
+        if not block.mark:
+            run(block, sandbox)
+    return sandbox
+
+
 def environment(folder: Path) -> dict[str, str]:
     """This process's environment without Longskip's settings, the folder's python first."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("LONGSKIP_")}
@@ -145,14 +154,11 @@ def test_every_mark_is_known_and_blocks_are_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_training_commands_lead_to_a_comparison(sandbox: Path) -> None:
-    for block in README:
-        if not block.mark:
-            run(block, sandbox)
+def test_training_commands_lead_to_a_comparison(trained: Path) -> None:
     for name, skips in (("mine", "concat"), ("mine-noskip", "none")):
-        spec = Model.open(sandbox / "models" / name / "1" / "model.onnx").spec
+        spec = Model.open(trained / "models" / name / "1" / "model.onnx").spec
         assert set(spec.net.long_skips) == {skips}
-    summary = json.loads((sandbox / "scores" / "summary.json").read_text())
+    summary = json.loads((trained / "scores" / "summary.json").read_text())
     assert summary["images_in_training_set"] == 0
     assert set(summary["difference"]["dice"]) == {"cell"}
 
@@ -176,8 +182,9 @@ def test_service_commands_give_the_models_mask(sandbox: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", GUIDE_PYTHON, ids=lambda block: block.place)
-def test_the_guides_python_runs(block: Block, sandbox: Path) -> None:
-    assert run(block, sandbox).strip()
+@pytest.mark.timeout(600)
+def test_the_guides_python_runs(block: Block, trained: Path) -> None:
+    assert run(block, trained).strip()
 
 
 def _file_that_answered(folder: Path, sha256: str) -> Path:
