@@ -138,6 +138,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(settings)
     if settings.against is not None and settings.probe not in COMPARISONS:
         raise RequestInvalid(f"{settings.probe} looks at one net; leave --against out")
+    if settings.seed < 0:
+        raise RequestInvalid(f"--seed must be 0 or more, got {settings.seed}")
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.probe.probed import open_beside, open_probed, seen_in_training
 

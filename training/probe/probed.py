@@ -273,7 +273,10 @@ def _part_of(
 def _name(source: Path, run: RunDirectory | None) -> str:
     if run is None:
         return source.stem
-    name = run.root.resolve().name
+    root = run.root.resolve()
+    # The run of a study's cell is called by its arm.
+    in_cell = root.name == "run" and (root.parent / "cell.yaml").is_file()
+    name = f"{root.parent.parent.name} {root.parent.name}" if in_cell else root.name
     return name if source.is_dir() or source.stem == "best" else f"{name} {source.stem}"
 
 

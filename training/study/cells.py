@@ -10,7 +10,8 @@
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,26 +104,61 @@ def write_cell(cell: Cell, root: Path) -> Path:
         StudyError: the folder holds another run's cell.
     """
     folder = cell.folder(root)
+    changed = _changed_since(cell, folder)
+    if changed is not None and not changed:
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "cell.yaml"
-    # Through JSON, as it will be read: tuples become lists.
-    content = json.loads(json.dumps(asdict(cell)))
-    if path.is_file():
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = _changed(content, earlier)
-        # More probes can be asked of a net that was trained already, and data may be moved.
-        if changed - {"probes", "metrics", "data.root"}:
-            raise StudyError(
-                f"{folder} was begun with other settings ({', '.join(sorted(changed))} differ); "
-                "give another --out, or remove that folder to run it again"
-            )
-        if not changed:
-            return folder
-        if changed != {"data.root"}:
-            (folder / "outcome.json").unlink(missing_ok=True)
+    if changed is not None and changed != {"data.root"}:
+        (folder / "outcome.json").unlink(missing_ok=True)
+    content = _plain(cell)
     text = yaml.safe_dump(content, sort_keys=False)
     replace_file(path, lambda file: file.write(text.encode()))
     return folder
+
+
+def check_cells(cells: Sequence[Cell], root: Path) -> None:
+    """Raise StudyError where one was begun with other settings.
+
+    The rate of a reported cell follows from tries that may not be over, and is not looked at.
+    """
+    for cell in cells:
+        folder = cell.folder(root)
+        path = folder / "cell.yaml"
+        if cell.kind == "cells" and path.is_file():
+            cell = replace(cell, lr=_read(path)["lr"])
+        _changed_since(cell, folder)
+
+
+def _changed_since(cell: Cell, folder: Path) -> set[str] | None:
+    """Return what is other than in ``cell.yaml`` and may be; None where there is none yet."""
+    path = folder / "cell.yaml"
+    if not path.is_file():
+        return None
+    changed = _changed(_plain(cell), _read(path))
+    # More probes can be asked of a net that was trained already, and data may be moved.
+    if changed - {"probes", "metrics", "data.root"}:
+        raise StudyError(
+            f"{folder} was begun with other settings ({', '.join(sorted(changed))} differ); give "
+            "another --out, or remove that folder to run it again"
+        )
+    return changed
+
+
+def _plain(cell: Cell) -> dict[str, Any]:
+    # Through JSON, as it will be read: tuples become lists.
+    content: dict[str, Any] = json.loads(json.dumps(asdict(cell)))
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if {"settings", "lr", "seed"} <= set(content):
+            return dict(content)
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError):
+        pass
+    raise StudyError(f"{path} is damaged; remove its folder to run the cell again")
 
 
 def _changed(content: dict[str, Any], earlier: dict[str, Any]) -> set[str]:
@@ -133,7 +169,7 @@ def _changed(content: dict[str, Any], earlier: dict[str, Any]) -> set[str]:
 
 def read_cell(folder: Path) -> Cell:
     """Return the cell that ``write_cell`` wrote into ``folder``."""
-    content: dict[str, Any] = yaml.safe_load((folder / "cell.yaml").read_text(encoding="utf-8"))
+    content = _read(folder / "cell.yaml")
     for name in ("metrics", "probes", "watch"):
         content[name] = tuple(content[name])
     return Cell(**content)
@@ -144,8 +180,11 @@ def read_outcome(folder: Path) -> Outcome | None:
     path = folder / "outcome.json"
     if not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Outcome(**{**content, "macs_hw": tuple(content["macs_hw"])})
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Outcome(**{**content, "macs_hw": tuple(content["macs_hw"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path} is damaged; remove it to score the cell again") from error
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:

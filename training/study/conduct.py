@@ -13,7 +13,14 @@ from tqdm import tqdm
 from training.bench.machine import describe_machine, describe_versions
 from training.fit.atomic import replace_file
 from training.fit.run_directory import PACKAGES
-from training.study.cells import Cell, read_outcome, reported_cells, sweep_cells, write_cell
+from training.study.cells import (
+    Cell,
+    check_cells,
+    read_outcome,
+    reported_cells,
+    sweep_cells,
+    write_cell,
+)
 from training.study.collect import collect
 from training.study.config import StudyConfig, StudyError
 from training.study.engines import ENGINES
@@ -71,14 +78,23 @@ def conduct(config: StudyConfig, root: Path, place: Place) -> Conducted:
         raise StudyError("the study names no data set; give one by --dataset NAME=DIR")
     root.mkdir(parents=True, exist_ok=True)
     prepared = {name: prepare(config, name, root=root) for name in config.datasets}
-    _write_study(config, prepared, root)
     settings = {
         (name, arm): options for name, p in prepared.items() for arm, options in p.settings.items()
     }
     sweep = sweep_cells(config, settings)
-    failed = _run(config, sweep, root, place, said="learning rates")
-    rates = chosen_rates(config, sweep, root=root)
     parts = {name: p.part for name, p in prepared.items()}
+    _refuse_another(config, root)
+    # Before anything is written: what was begun with other settings is refused as a whole.
+    tried = chosen_rates(config, sweep, root=root)
+    check_cells([*sweep, *reported_cells(config, settings, rates=tried, parts=parts)], root)
+    _write_study(config, prepared, root)
+    later = [
+        cell
+        for cell in reported_cells(config, settings, rates=tried, parts=parts)
+        if read_outcome(cell.folder(root)) is None
+    ]
+    failed = _run(config, sweep, root, place, said="learning rates", later=later)
+    rates = chosen_rates(config, sweep, root=root)
     reported = reported_cells(config, settings, rates=rates, parts=parts)
     failed += _run(config, reported, root, place, said="runs", sweep=sweep)
     collect(config, root, reported=reported, sweep=sweep)
@@ -93,7 +109,9 @@ def _run(
     *,
     said: str,
     sweep: Sequence[Cell] | None = None,
+    later: Sequence[Cell] = (),
 ) -> list[Path]:
+    """Run ``cells``; ``later`` ones come after them and count in the time that is left."""
     by_folder = {write_cell(cell, root).resolve(): cell for cell in cells}
     waiting = {folder: c for folder, c in by_folder.items() if read_outcome(folder) is None}
     done = [cell for folder, cell in by_folder.items() if folder not in waiting]
@@ -104,7 +122,12 @@ def _run(
     failed: list[Path] = []
     bar = tqdm(total=len(cells), initial=len(done), desc=said, unit="run", disable=None)
     with bar:
-        _tell(bar, f"{said}: {len(waiting)} of {len(cells)} to do, {place.jobs} at a time")
+        again = sum((folder / "run" / "checkpoints" / "last.ckpt").is_file() for folder in waiting)
+        of_these = f", {again} of them begun or only looked at again" if again else ""
+        _tell(
+            bar,
+            f"{said}: {len(waiting)} of {len(cells)} to do, {place.jobs} at a time{of_these}",
+        )
         for folder in _over(list(waiting), place):
             cell = waiting.pop(folder)
             done.append(cell)
@@ -114,7 +137,7 @@ def _run(
                 failed.append(folder)
             collect(config, root, reported=cells if sweep is not None else [], sweep=sweep or cells)
             left = remaining(
-                [*(sweep or ()), *done], list(waiting.values()), root=root, jobs=place.jobs
+                [*(sweep or ()), *done], [*waiting.values(), *later], root=root, jobs=place.jobs
             )
             result = "FAILED" if outcome is None else _result(outcome.dice, outcome.collapsed)
             place_of = f"{cell.dataset} {cell.arm} {folder.name}"
@@ -128,7 +151,7 @@ def _over(folders: list[Path], place: Place) -> Iterator[Path]:
 
 def _result(dice: float | None, collapsed: bool) -> str:
     if dice is None:
-        return "no score"
+        return "looked at"
     return f"Dice {dice:.3f}" + (" (collapsed: one answer everywhere)" if collapsed else "")
 
 
@@ -137,8 +160,20 @@ def _tell(bar: "tqdm[Any]", text: str) -> None:
     sys.stdout.flush()
 
 
+def _refuse_another(config: StudyConfig, root: Path) -> None:
+    path = root / STUDY
+    if not path.is_file():
+        return
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    earlier = content.get("study") or {"name": "?", "question": "?"}
+    if (earlier["name"], earlier["question"]) != (config.name, config.question):
+        raise StudyError(
+            f"{root} holds the study {earlier['name']!r}; give another --out for {config.name!r}"
+        )
+
+
 def _write_study(config: StudyConfig, prepared: dict[str, Prepared], root: Path) -> None:
-    """Write what is run and on what; refuse a folder that holds another study."""
+    """Write what is run and on what."""
     path = root / STUDY
     content = {
         "study": config.model_dump(mode="json"),
@@ -159,12 +194,5 @@ def _write_study(config: StudyConfig, prepared: dict[str, Prepared], root: Path)
         "machine": describe_machine(),
         "versions": describe_versions(PACKAGES),
     }
-    if path.is_file():
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))["study"]
-        if (earlier["name"], earlier["question"]) != (config.name, config.question):
-            raise StudyError(
-                f"{root} holds the study {earlier['name']!r}; give another --out for "
-                f"{config.name!r}"
-            )
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     replace_file(path, lambda file: file.write(text.encode()))

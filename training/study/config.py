@@ -1,6 +1,7 @@
 """What a study asks and how: one YAML file."""
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")]
 OF_THE_RUNNER = {
     *("seed", "data.seed", "data.split_file", "data.fold", "data.folds", "optimiser.lr"),
     *("out", "resume", "init_from", "max_minutes", "trainer.max_steps", "trainer.max_epochs"),
+    # Would end arms at other steps, or is replaced by what the study watches.
+    *("trainer.max_time", "trainer.callbacks", "config"),
 }
+# An arm on other images or another split could not be held against the others.
+OF_THE_DATASET = {
+    *("data.root", "data.spec", "data.split", "data.val_fraction", "data.test_fraction"),
+}
+LARGEST_SEED = 2**32 - 1
 
 
 class StudyError(LongskipError):
@@ -83,8 +91,12 @@ class StudyConfig(BaseModel):
     factors: dict[Name, dict[Name, Settings]] = Field(default_factory=dict)
     reference: str
     steps: Annotated[int, Field(ge=0)]
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(2e-3,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)], ...] = Field(
+        default=(0, 1, 2), min_length=1
+    )
+    learning_rates: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        default=(2e-3,), min_length=1
+    )
     sweep_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
     metrics: tuple[str, ...] = ("iou", "hd95", "nsd")
     probes: tuple[str, ...] = ()
@@ -139,6 +151,14 @@ class StudyConfig(BaseModel):
             raise ValueError(f"arms {same[0][0]} and {same[0][1]} are the same settings")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a seed stands twice in {list(self.seeds)}")
+        rates = [f"{rate:g}" for rate in self.learning_rates]
+        if len(set(rates)) < len(rates):
+            raise ValueError(f"learning_rates holds a rate twice: {', '.join(rates)}")
+        crossed = math.prod(len(levels) for levels in self.factors.values()) if self.factors else 0
+        if len(arms) < len(self.arms) + crossed:
+            raise ValueError(
+                "two arms have one name; rename a level or an arm (levels are joined by +)"
+            )
         if TRIAL_SEED in self.seeds:
             raise ValueError(f"seed {TRIAL_SEED} is that of the tries of learning rates")
         for what, settings in (
@@ -146,11 +166,12 @@ class StudyConfig(BaseModel):
             *((f"dataset {name}", entry.settings) for name, entry in self.datasets.items()),
             *((f"arm {name}", options) for name, options in arms.items()),
         ):
-            taken = sorted(OF_THE_RUNNER & set(settings))
+            own = OF_THE_RUNNER | (OF_THE_DATASET if what.startswith("arm ") else set())
+            taken = sorted(own & set(settings))
             if taken:
                 raise ValueError(
-                    f"{what} sets {', '.join(taken)}, which the study sets for all runs alike: use "
-                    "steps, seeds and learning_rates"
+                    f"{what} sets {', '.join(taken)}, which must be the same for all runs: use "
+                    "steps, seeds and learning_rates, and datasets for images and their split"
                 )
         for metrics in (self.metrics, *(e.metrics or () for e in self.datasets.values())):
             unknown = sorted(set(metrics) - set(METRICS))
@@ -222,18 +243,23 @@ def read_study(source: str, given: Given) -> StudyConfig:
             f"{source}: no such file, and no preset; presets are {', '.join(preset_names())}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise StudyError(f"{path} holds no settings; see a preset in {PRESETS.name}/")
     content |= given.fields
-    content["base"] = {**flat(content.get("base")), **given.settings}
-    datasets = dict(content.get("datasets") or {})
+    datasets = content.get("datasets") or {}
+    try:
+        content["base"] = {**flat(content.get("base")), **given.settings}
+        if not isinstance(datasets, Mapping):
+            raise ValueError(f"datasets maps names to folders; got {datasets!r}")
+    except ValueError as error:
+        raise StudyError(f"{path}: {error}") from error
     # Named on the command line: those alone, with the file's settings where it knows them.
     if given.datasets:
         datasets = {
-            name: {**(datasets.get(name) or {}), "root": str(root)}
+            name: {**_entry(datasets.get(name)), "root": str(root)}
             for name, root in given.datasets.items()
         }
     content["datasets"] = datasets
@@ -241,6 +267,22 @@ def read_study(source: str, given: Given) -> StudyConfig:
         return StudyConfig.model_validate(content)
     except ValidationError as error:
         raise StudyError(f"{path}: {_first_fault(error)}") from error
+
+
+def _entry(given: Any) -> dict[str, Any]:
+    """Return a data set's entry as a mapping; a bare folder is its root."""
+    return dict(given) if isinstance(given, Mapping) else {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: of two arms with one name the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"{', '.join(sorted(twice))} stands twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
 
 
 def preset_names() -> list[str]:
@@ -284,7 +326,10 @@ def read_option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.]+", name):
         raise StudyError(f"{text!r}: give an option as NAME=VALUE, such as data.batch_size=4")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise StudyError(f"{text!r}: the value is no YAML: {error}") from error
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -6,6 +6,8 @@ same folders, so a study that was begun on one can be gone on with on another.
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -34,7 +36,7 @@ def run_locally(folders: Sequence[Path], *, jobs: int, options: Options) -> Iter
     threads = max(1, usable_cores() // jobs)
     waiting, deaths = list(folders), dict.fromkeys(folders, 0)
     while waiting:
-        with ProcessPoolExecutor(jobs, _processes()) as pool:
+        with ProcessPoolExecutor(jobs, _processes(), initializer=_end_with_parent) as pool:
             running: dict[Future[None], Path] = {}
             try:
                 while waiting or running:
@@ -53,6 +55,18 @@ def run_locally(folders: Sequence[Path], *, jobs: int, options: Options) -> Iter
                         continue
                     _write_death(folder)
                     yield folder
+
+
+def _end_with_parent() -> None:
+    """Let this process end, keeping its last step, when the study's is killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait_for_end() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 def _processes() -> multiprocessing.context.BaseContext:

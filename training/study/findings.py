@@ -81,7 +81,11 @@ def sentence(effect: Effect) -> str:
             f"{what}: {size} ({figures}). On these images it is more than chance, but seeds "
             "disagree in sign: another training may turn it round."
         )
-    hidden = "" if ci95 is None else f"; one beyond {_hidden(effect)} is unlikely"
+    hidden = (
+        ""
+        if ci95 is None
+        else f"; on other images with these nets one beyond {_hidden(effect)} is unlikely"
+    )
     return f"{what}: {size} ({figures}). The data do not tell this from no difference{hidden}."
 
 
@@ -204,7 +208,9 @@ def _seen(silent: Sequence[tuple[str, Effect]], *, several: bool) -> str:
         if e.mean is not None and e.agreeing == e.seeds >= FEWEST_SEEDS
     ]
     if not steady:
-        return text + ", and no difference has one sign in all seeds."
+        few = silent[0][1].seeds < FEWEST_SEEDS
+        why = "seeds are too few to agree" if few else "no difference has one sign in all seeds"
+        return f"{text}, and {why}."
     held = (
         ""
         if silent[0][1].contrast.role != "arm"
@@ -238,7 +244,11 @@ def _silence(silent: Sequence[tuple[str, Effect]], *, several: bool, after: bool
         (max(map(abs, e.summary.ci95)) for _, e in silent if e.summary.ci95 is not None),
         default=None,
     )
-    bound = "" if widest is None else f"; differences beyond {amount(widest, 'dice')} are unlikely"
+    bound = (
+        ""
+        if widest is None
+        else f"; with these nets, differences beyond {amount(widest, 'dice')} are unlikely"
+    )
     return f"The data do not tell {names} from what each is held against{bound}."
 
 

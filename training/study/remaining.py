@@ -22,7 +22,7 @@ class Remaining:
 
     def __str__(self) -> str:
         """Return it in words; one figure where both ends agree within a tenth."""
-        if self.high_s <= 1.1 * self.low_s:
+        if self.high_s <= 1.1 * self.low_s or clock(self.low_s) == clock(self.high_s):
             return f"about {clock(self.high_s)} left"
         return f"{clock(self.low_s)} to {clock(self.high_s)} left"
 

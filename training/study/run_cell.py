@@ -36,6 +36,7 @@ from training.probe.watch_norms import WatchNorms
 from training.report.clock import read_clock
 from training.score.rulers import rulers_for
 from training.study.cells import Cell, Outcome, read_cell, read_outcome, write_outcome
+from training.study.config import StudyError
 from training.study.score import CaseResult, score_graph, write_cases
 from training.study.settings import cell_config
 
@@ -138,6 +139,13 @@ def _train(
         # Killed before its first checkpoint: there is nothing to go on from.
         _remove(run.root)
     fit(config, save_config=lambda path: _write(path, text), dataset=dataset)
+    _, point, _ = find_point(run)
+    if point is None or point.steps != cell.steps:
+        raise StudyError(
+            f"the run ended after {0 if point is None else point.steps} of {cell.steps} steps and "
+            "cannot be held against the others; look for a setting that ends it early, and at "
+            "log.txt"
+        )
 
 
 def watchers(cell: Cell) -> list[Callback]:

@@ -94,6 +94,25 @@ def test_a_finished_study_is_not_run_again(ran_study: Any) -> None:
     assert outcome.stat().st_mtime_ns == written_ns
 
 
+def test_a_run_that_ends_before_its_steps_is_no_result(ran_study: Any, tmp_path: Path) -> None:
+    folder = copied(ran_study, tmp_path / "study")
+    cell = folder / "cell.yaml"
+    cell.write_text(cell.read_text().replace("steps: 4", "steps: 5"))
+    (folder / "outcome.json").unlink()
+
+    run_cell(folder)  # its checkpoint says that it was trained to its end, after 4 steps
+
+    assert "ended after 4 of 5 steps" in (folder / "failed.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["cell.yaml", "outcome.json"])
+def test_a_damaged_file_is_named(name: str, ran_study: Any, study_of: Any, tmp_path: Path) -> None:
+    (copied(ran_study, tmp_path / "study") / name).write_text('{"dice": 0.')
+
+    with pytest.raises(StudyError, match=f"{name} is damaged; remove"):
+        conduct(study_of(), tmp_path / "study", Place())
+
+
 def test_a_seed_can_be_added_to_a_finished_study(
     ran_study: Any, study_of: Any, tmp_path: Path
 ) -> None:
@@ -144,8 +163,10 @@ def test_other_settings_in_a_begun_folder_are_refused(
     root = tmp_path / "study"
     shutil.copytree(ran_study.root, root)
 
+    written = (root / "study.yaml").read_bytes()
     with pytest.raises(StudyError, match="steps differ"):
         conduct(study_of(steps=6), root, Place())
+    assert (root / "study.yaml").read_bytes() == written
     with pytest.raises(StudyError, match="holds the study 'small'"):
         conduct(study_of(name="another"), root, Place())
 

@@ -56,6 +56,20 @@ def test_options_may_be_nested_or_dotted() -> None:
         ({"arms": {"all": {"optimiser.lr": 1}, "none": {}}}, "arm all sets optimiser.lr"),
         ({"seeds": [1, 1]}, "a seed stands twice"),
         ({"seeds": [1000]}, "seed 1000 is that of the tries"),
+        ({"seeds": [2**32]}, "less than or equal to 4294967295"),
+        ({"seeds": [True]}, "valid integer"),
+        ({"learning_rates": [float("inf")]}, "finite number"),
+        ({"learning_rates": [0.001, 0.0010000001]}, "holds a rate twice"),
+        ({"arms": {"all": {}, "none": {"data.root": "x"}}}, "arm none sets data.root"),
+        ({"base": {"trainer": {"max_time": "00:00:01:00"}}}, "base sets trainer.max_time"),
+        (
+            {
+                "arms": {},
+                "factors": {"f": {"a": {}, "a+b": {"x": 1}}, "g": {"b+c": {}, "c": {"y": 1}}},
+                "reference": "a+c",
+            },
+            "two arms have one name",
+        ),
         ({"metrics": ["dices"]}, "metrics knows dice, iou"),
         ({"probes": ["tarot"]}, "probes are"),
         ({"steps": 0, "watch": ["gradient-flow"]}, "no training to watch"),
@@ -100,10 +114,27 @@ def test_a_file_that_is_no_study_says_what_is_wrong(tmp_path: Path) -> None:
             read_study(str(path), NOTHING)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("arms: {a: {net.block: dense}, a: {}}", "a stands twice"),
+        ("base: 5", "options are a mapping"),
+        ("datasets: [p]", "datasets maps names to folders"),
+    ],
+)
+def test_a_file_with_other_shapes_is_refused_in_words(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: x\nquestion: y\nreference: a\nsteps: 1\n{text}\n")
+    with pytest.raises(StudyError, match=said):
+        read_study(str(path), NOTHING)
+
+
 def test_an_option_is_read_as_yaml() -> None:
     assert read_option("data.patch=[8, 8]") == ("data.patch", [8, 8])
     with pytest.raises(StudyError, match="NAME=VALUE"):
         read_option("data.patch")
+    with pytest.raises(StudyError, match="the value is no YAML"):
+        read_option("data.patch=[")
 
 
 @pytest.mark.parametrize("preset", preset_names())

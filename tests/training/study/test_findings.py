@@ -76,7 +76,10 @@ def test_no_difference_says_how_large_a_one_could_hide(tmp_path: Path) -> None:
     noisy = [value + (0.01 if case % 2 else -0.01) for case, value in enumerate(TWENTY)]
     analysis = analysed(tmp_path, dict.fromkeys(range(3), noisy))
     (effect,) = analysis.effects_of("a", "dice", "cell")
-    assert "do not tell this from no difference; one beyond 0.00" in sentence(effect)
+    assert (
+        "do not tell this from no difference; on other images with these nets one beyond 0.00"
+        in sentence(effect)
+    )
     assert "do not tell “none”" in answer(analysis)[1]
 
 
