@@ -147,7 +147,7 @@ def test_fresh_nets_are_mapped_and_not_scored(tmp_path: Path) -> None:
     ("text", "shown"),
     [
         (
-            "study x --dataset em=/work/data/em --out /tmp/s/long",
+            "study x --dataset em=/a/folder/em --out /another/s/long",
             "study x --dataset em=em --out long",
         ),
         ("python ../there/mine.yaml", "python mine.yaml"),
