@@ -41,7 +41,7 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
         BodyTooLarge: more bytes than the limit.
         BodyMalformed: multipart that does not parse or is not whole.
         MediaTypeUnsupported: a Content-Type that is neither multipart nor an image.
-        RequestInvalid: no image in the body.
+        RequestInvalid: no image in the body, or a form that holds more than the image.
         Overloaded: the system has no room for the body.
         ClientGone: the connection closed before the end of the body.
     """
@@ -81,6 +81,13 @@ async def _from_multipart(request: Request) -> UploadFile:
         await form.close()
         raise RequestInvalid(
             f"the form has no file part named {FILE_PART!r}; send it as -F file=@image.png"
+        )
+    beside = len(form.multi_items()) - 1
+    if beside:  # an option, most likely, that would have no effect
+        await form.close()
+        raise RequestInvalid(
+            f"the form has {beside} part{'s' * (beside > 1)} beside {FILE_PART!r}; options go into "
+            "the query of the address, e.g. segment?format=json&skip_gain=1,1,0,1"
         )
     return await _not_empty(part)
 

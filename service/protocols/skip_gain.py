@@ -1,10 +1,16 @@
 """The option ``skip_gain=1,1,0,1``: how much of each long skip a request lets through."""
 
+import re
+
 from contract.errors import RequestInvalid
 from contract.skip_gain import check_gains
 from contract.spec import ModelSpec
 
 Gains = tuple[float, ...]
+
+# What a client of any language writes for a number. Python's float() also takes 0_1 and digits of
+# other scripts, which are rather a slip than a wish.
+NUMBER = re.compile(r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *")
 
 
 def choose_gains(asked: str | None, spec: ModelSpec) -> Gains | None:
@@ -19,17 +25,17 @@ def choose_gains(asked: str | None, spec: ModelSpec) -> Gains | None:
     """
     if asked is None:
         return (1.0,) * len(spec.skip_gain_strides) or None
-    try:
-        gains = tuple(float(number) for number in asked.split(","))
-    except ValueError as error:
+    numbers = asked.split(",")
+    if not all(map(NUMBER.fullmatch, numbers)):
         raise RequestInvalid(
-            "skip_gain holds something else than numbers; give one per level, finest first, with "
-            "commas between them, e.g. skip_gain=1,1,0,1"
-        ) from error
+            "skip_gain holds something else than numbers in digits 0 to 9; give one per level, "
+            "finest first, with commas between them, e.g. skip_gain=1,1,0,1"
+        )
+    gains = tuple(float(number) + 0.0 for number in numbers)  # + 0.0 makes 0 of -0
     check_gains(spec, gains)
     return gains
 
 
 def spell_gains(gains: Gains) -> str:
-    """Return gains as the option takes them."""
-    return ",".join(f"{gain:g}" for gain in gains)
+    """Return gains as the option takes them, to the last digit that float32 has."""
+    return ",".join(f"{gain:.9g}" for gain in gains)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.datastructures import UploadFile
 
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
+from contract.errors import RequestInvalid
 from imaging.decode import Orientation
 from service.engine.admit import admit
 from service.engine.decode import decode
@@ -113,6 +114,7 @@ async def _segment(
     request: Request, model: str, version: int | None, options: SegmentOptions
 ) -> Response:
     # Not parameters of the route: FastAPI takes a tenth of a request's main-thread time for them.
+    _check_named_once(request)
     running: Running = request.app.state.running
     trace: Trace = request.scope[SCOPE_KEY]
     served = running.repository.find(model, version)
@@ -137,6 +139,16 @@ async def _segment(
     finally:
         await upload.close()
     return Response(body, media_type=ENCODINGS[answer_format].media_type)
+
+
+def _check_named_once(request: Request) -> None:
+    """Refuse a query that names an option twice; FastAPI would take the last without a word."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    repeated = [name for name in SegmentOptions.model_fields if names.count(name) > 1]
+    if repeated:
+        raise RequestInvalid(
+            f"the query names {', '.join(repeated)} more than once; give each option once"
+        )
 
 
 async def _admit_in_time(request: Request, running: Running, trace: Trace) -> UploadFile:

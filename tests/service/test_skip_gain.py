@@ -80,8 +80,15 @@ def test_a_model_without_a_dial_says_nothing_of_one(
         ("dial", "1,off", "with commas between them"),
         ("dial", "1,-0.1", "lie in 0 to 2"),
         ("dial", "1,2.01", "lie in 0 to 2"),
-        ("dial", "nan,1", "lie in 0 to 2"),
-        ("dial", "inf,1", "lie in 0 to 2"),
+        ("dial", " ", "with commas between them"),
+        ("dial", "nan,1", "with commas between them"),
+        ("dial", "inf,1", "with commas between them"),
+        ("dial", "0_1,1", "digits 0 to 9"),
+        ("dial", "\uff11,1", "digits 0 to 9"),
+        ("dial", "\u0661,1", "digits 0 to 9"),
+        ("dial", "0x1,1", "digits 0 to 9"),
+        ("dial", ".,1", "digits 0 to 9"),
+        ("dial", "1e400,1", "lie in 0 to 2"),
         ("dial", "1," * 200, "at most 200"),
         ("grey", "1,1", "without a dial for its long skips; leave skip_gain out"),
     ],
@@ -93,6 +100,44 @@ def test_what_does_not_fit_is_422_and_says_what_does(
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("spelt", "said"),
+    [
+        ("-0,1", "0,1"),
+        ("-0e0,-1e-400", "0,0"),
+        ("1, 0.5", "1,0.5"),
+        ("1e-1,+2.", "0.1,2"),
+        ("0.12345678,1", "0.12345678,1"),
+    ],
+)
+def test_what_is_meant_for_a_number_is_taken_and_said_plainly(
+    segment: Any, pixels: Any, encode_png: Any, spelt: str, said: str
+) -> None:
+    answer = segment("dial", encode_png(pixels), format="json", skip_gain=spelt)
+    assert answer.headers["x-longskip-skip-gain"] == said
+    assert ",".join(f"{gain:.8g}" for gain in answer.json()["skip_gain"]) == said
+
+
+def test_an_option_that_is_named_twice_is_refused(
+    client: httpx.Client, pixels: Any, encode_png: Any
+) -> None:
+    for query in ("skip_gain=1,1&skip_gain=0,0", "format=json&skip_gain=1,1&format=png"):
+        answer = client.post(f"/v1/models/dial/segment?{query}", content=encode_png(pixels))
+        assert answer.status_code == 422
+        name = query.rpartition("&")[2].partition("=")[0]
+        assert f"the query names {name} more than once" in answer.json()["detail"]
+
+
+def test_an_option_in_the_form_is_refused_rather_than_left_without_effect(
+    client: httpx.Client, pixels: Any, encode_png: Any
+) -> None:
+    image, url = encode_png(pixels), "/v1/models/dial/segment"
+    answer = client.post(url, files={"file": image}, data={"skip_gain": "0,0"})
+    assert answer.status_code == 422
+    assert "the form has 1 part beside 'file'; options go into the query" in answer.json()["detail"]
+    assert client.post(url, files={"file": image}).status_code == 200
 
 
 def test_the_levels_are_shown_with_stride_and_kind(client: httpx.Client) -> None:
