@@ -1,10 +1,12 @@
 """The optional input ``skip_gain``: per image, per tile, and what does not fit."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,21 @@ BOTH = ("labels", "probabilities")
 @pytest.fixture
 def dial(open_threshold_model: Any) -> Any:
     return open_threshold_model(with_dial=True)
+
+
+def test_the_guide_quotes_what_onnxruntime_says_of_the_input_and_how_to_silence_it(
+    dial: Any, capfd: pytest.CaptureFixture[str], repository_root: Path
+) -> None:
+    guide = " ".join((repository_root / "docs/guide/skip-dial.md").read_text().split())
+    ort.InferenceSession(dial.path)
+    said = re.findall(r"Initializer \S+ appears[^\x1b\n]*", capfd.readouterr().err)
+    assert [words.split()[1] for words in said] == ["statistics", "skip_gain"]
+    assert said[1] in guide
+    quiet = ort.SessionOptions()
+    quiet.log_severity_level = 3
+    assert "log_severity_level = 3" in guide
+    ort.InferenceSession(dial.path, quiet)
+    assert capfd.readouterr().err == ""
 
 
 def spec(**changes: Any) -> ModelSpec:
