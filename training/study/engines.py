@@ -22,6 +22,8 @@ from training.study.run_cell import FAILED, run_cell
 
 Options = Mapping[str, Any]
 POLL_S = 2.0
+# Held by a process of the pool while it runs a cell.
+_AT_WORK = threading.Lock()
 # A process that was killed twice over the same cell will be so a third time.
 MOST_DEATHS = 2
 
@@ -42,7 +44,7 @@ def run_locally(folders: Sequence[Path], *, jobs: int, options: Options) -> Iter
                 while waiting or running:
                     while waiting and len(running) < jobs:
                         folder = waiting.pop(0)
-                        running[pool.submit(run_cell, folder, threads)] = folder
+                        running[pool.submit(_work, folder, threads)] = folder
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         future.result()
                         yield running.pop(future)
@@ -57,6 +59,11 @@ def run_locally(folders: Sequence[Path], *, jobs: int, options: Options) -> Iter
                     yield folder
 
 
+def _work(folder: Path, threads: int) -> None:
+    with _AT_WORK:
+        run_cell(folder, threads)
+
+
 def _end_with_parent() -> None:
     """Let this process end, keeping its last step, when the study's is killed."""
     parent = multiprocessing.parent_process()
@@ -65,6 +72,10 @@ def _end_with_parent() -> None:
         if parent is not None:
             parent.join()
             os.kill(os.getpid(), signal.SIGTERM)
+            # A training keeps its step and raises SystemExit, which the pool takes for the cell's
+            # own fault: this process would wait for its next cell for ever.
+            with _AT_WORK:
+                os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
 

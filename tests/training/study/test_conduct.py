@@ -3,6 +3,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -164,7 +166,7 @@ def test_other_settings_in_a_begun_folder_are_refused(
     shutil.copytree(ran_study.root, root)
 
     written = (root / "study.yaml").read_bytes()
-    with pytest.raises(StudyError, match="steps differ"):
+    with pytest.raises(StudyError, match="steps differs"):
         conduct(study_of(steps=6), root, Place())
     assert (root / "study.yaml").read_bytes() == written
     with pytest.raises(StudyError, match="holds the study 'small'"):
@@ -257,6 +259,45 @@ def test_a_process_that_dies_twice_gives_its_cell_up(ran_study: Any, tmp_path: P
 
     assert over == [folder]
     assert "was killed" in (folder / "failed.txt").read_text()
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_study_leaves_no_process_and_keeps_its_step(
+    ran_study: Any, tmp_path: Path
+) -> None:
+    cell = Cell(**{**vars(ran_study.conducted.reported[0]), "steps": 100_000})
+    folder = write_cell(cell, tmp_path)
+    leader = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pathlib; from training.study.engines import run_locally\n"
+            "list(run_locally([pathlib.Path(sys.argv[1])], jobs=1, options={}))",
+            str(folder),
+        ],
+        start_new_session=True,
+    )
+    try:
+        deadline_s = time.monotonic() + 300
+        while not list(folder.glob("run/logs/events*")) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        leader.kill()
+        leader.wait()
+        while _group_lives(leader.pid) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        assert not _group_lives(leader.pid)
+    finally:
+        if _group_lives(leader.pid):
+            os.killpg(leader.pid, signal.SIGKILL)
+
+    assert (folder / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_a_data_set_without_a_folder_is_named(study_of: Any, tmp_path: Path) -> None:
