@@ -19,6 +19,7 @@ import yaml
 
 from training.fit.atomic import replace_file
 from training.study.config import TRIAL_SEED, Settings, StudyConfig, StudyError
+from training.study.kept_data import spec_content
 
 Kind = Literal["cells", "sweep"]
 
@@ -105,13 +106,12 @@ def write_cell(cell: Cell, root: Path) -> Path:
     """
     folder = cell.folder(root)
     changed = _changed_since(cell, folder)
-    if changed is not None and not changed:
+    path, content = folder / "cell.yaml", _plain(cell)
+    if changed is not None and content == _read(path):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "cell.yaml"
-    if changed is not None and changed != {"data.root"}:
+    if changed is not None and changed - {"data.root"}:
         (folder / "outcome.json").unlink(missing_ok=True)
-    content = _plain(cell)
     text = yaml.safe_dump(content, sort_keys=False)
     replace_file(path, lambda file: file.write(text.encode()))
     return folder
@@ -135,11 +135,19 @@ def _changed_since(cell: Cell, folder: Path) -> set[str] | None:
     path = folder / "cell.yaml"
     if not path.is_file():
         return None
-    changed = _changed(_plain(cell), _read(path))
+    earlier = _read(path)
+    changed = _changed(_plain(cell), earlier)
     # More probes can be asked of a net that was trained already, and data may be moved.
-    if changed - {"probes", "metrics", "data.root"}:
+    refused = changed - {"probes", "metrics", "data.root"}
+    spec = earlier["settings"].get("data.spec")
+    if refused == {"data.spec"} and isinstance(spec, str) and not Path(spec).is_file():
         raise StudyError(
-            f"{folder} was begun with other settings ({', '.join(sorted(changed))} differ); give "
+            f"{folder} keeps of data.spec that it was {spec}, where no file is now; put it back "
+            "there once, and its content is kept from then on"
+        )
+    if refused:
+        raise StudyError(
+            f"{folder} was begun with other settings ({', '.join(sorted(refused))} differ); give "
             "another --out, or remove that folder to run it again"
         )
     return changed
@@ -164,6 +172,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _changed(content: dict[str, Any], earlier: dict[str, Any]) -> set[str]:
     """Return the names of what differs, options of `fit` by their own."""
     one, other = ({**cell, **cell["settings"], "settings": None} for cell in (content, earlier))
+    spec = other.get("data.spec")
+    # Once it was kept as a path.
+    if isinstance(spec, str) and Path(spec).is_file():
+        other["data.spec"] = spec_content(Path(spec))
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 

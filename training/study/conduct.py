@@ -24,6 +24,7 @@ from training.study.cells import (
 from training.study.collect import collect
 from training.study.config import StudyConfig, StudyError
 from training.study.engines import ENGINES
+from training.study.kept_data import keep
 from training.study.remaining import remaining
 from training.study.run_cell import FAILED
 from training.study.settings import Prepared, plan_text, prepare
@@ -77,16 +78,18 @@ def conduct(config: StudyConfig, root: Path, place: Place) -> Conducted:
     if not config.datasets:
         raise StudyError("the study names no data set; give one by --dataset NAME=DIR")
     root.mkdir(parents=True, exist_ok=True)
+    _refuse_another(config, root)
     prepared = {name: prepare(config, name, root=root) for name in config.datasets}
     settings = {
         (name, arm): options for name, p in prepared.items() for arm, options in p.settings.items()
     }
     sweep = sweep_cells(config, settings)
     parts = {name: p.part for name, p in prepared.items()}
-    _refuse_another(config, root)
     # Before anything is written: what was begun with other settings is refused as a whole.
     tried = chosen_rates(config, sweep, root=root)
     check_cells([*sweep, *reported_cells(config, settings, rates=tried, parts=parts)], root)
+    for name, p in prepared.items():
+        keep(root, name, dataset=p.dataset, split=p.split, spec=p.spec)
     _write_study(config, prepared, root)
     later = [
         cell

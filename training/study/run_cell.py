@@ -37,6 +37,7 @@ from training.report.clock import read_clock
 from training.score.rulers import rulers_for
 from training.study.cells import Cell, Outcome, read_cell, read_outcome, write_outcome
 from training.study.config import StudyError
+from training.study.kept_data import refuse_changed
 from training.study.score import CaseResult, score_graph, write_cases
 from training.study.settings import cell_config
 
@@ -80,7 +81,7 @@ def _into(log: object) -> Iterator[None]:
 
 def _finish(cell: Cell, folder: Path, started_s: float) -> Outcome:
     config, text = cell_config(cell, folder)
-    dataset = _opened(str(config.data.root), config.data.spec)
+    dataset = _opened(str(config.data.root), config.data.spec, cell.study(folder), cell.dataset)
     run = RunDirectory(folder / "run")
     if cell.steps:
         _train(config, text, dataset, cell, run)
@@ -215,9 +216,15 @@ def _uses_gpu(config: FitConfig) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _opened(root: str, spec: str | None) -> FolderDataset:
-    """Open a data set once for all cells that a process runs."""
-    return open_folder(Path(root), None if spec is None else Path(spec), progress=False)
+def _opened(root: str, spec: str | None, study: Path, name: str) -> FolderDataset:
+    """Open a data set once for all cells that a process runs.
+
+    Raises:
+        StudyError: on this machine, or by now, it is not the one that the study began with.
+    """
+    dataset = open_folder(Path(root), None if spec is None else Path(spec), progress=False)
+    refuse_changed(study, name, dataset)
+    return dataset
 
 
 def _remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 from contract.errors import RequestInvalid
 from training.data.folder import FolderDataset, open_folder
 from training.data.profile import profile
-from training.data.split import Split, find_split, write_split
+from training.data.split import Split, find_split
 from training.fit.command import fit_config
 from training.fit.config import FitConfig
 from training.fit.options import build_parser
@@ -18,6 +18,7 @@ from training.plan.machine import this_machine
 from training.plan.rules import Choice, plan
 from training.study.cells import Cell
 from training.study.config import OF_THE_RUNNER, Settings, StudyConfig, StudyError, nested
+from training.study.kept_data import refuse_changed, spec_content, spec_file, split_file
 
 # Below every arm and data set. A study judges the last weights, so nothing is validated on the way
 # and no checkpoint is chosen: a choice on few images would favour arms that swing.
@@ -39,12 +40,15 @@ class Prepared:
         split: the same for all arms and seeds.
         choices: what was planned for the reference arm.
         settings: of every arm: defaults, plan, base, data set, arm; later ones win.
+        spec: what ``data.spec`` says, which stands among the settings instead of where it lies;
+            None: the study names none.
     """
 
     dataset: FolderDataset
     split: Split
     choices: tuple[Choice, ...]
     settings: dict[str, Settings]
+    spec: dict[str, Any] | None
 
     @property
     def part(self) -> Literal["val", "test"]:
@@ -58,11 +62,12 @@ def prepare(config: StudyConfig, name: str, *, root: Path) -> Prepared:
     Args:
         config: the study.
         name: of the data set.
-        root: the study's folder; the split is kept there, and read where it is already.
+        root: the study's folder; the split is read where it is kept there already.
 
     Raises:
         DataError: the data set has faults.
-        StudyError: it has no folder, or the settings of an arm do not fit.
+        StudyError: it has no folder or is not the one that the study began with, or the settings
+            of an arm do not fit.
     """
     entry = config.datasets[name]
     if entry.root is None:
@@ -73,44 +78,42 @@ def prepare(config: StudyConfig, name: str, *, root: Path) -> Prepared:
     if spec is not None:
         shared["data.spec"] = str(Path(spec).resolve())
     dataset = open_folder(entry.root, None if spec is None else Path(spec))
+    refuse_changed(root, name, dataset)
+    said = None if spec is None else spec_content(Path(spec))
     split_path = split_file(root, name)
-    split_path.parent.mkdir(parents=True, exist_ok=True)
     arms = config.all_arms
     choices = _plan(dataset, {**DEFAULTS, **shared, **arms[config.reference]})
     planned = {choice.option: choice.value for choice in choices}
     data = typed({**DEFAULTS, **planned, **shared, "data.split_file": str(split_path)}).data
     split = find_split(dataset, data)
-    if not split_path.is_file():
-        write_split(split, split_path)
     if not split.val:
         raise StudyError(
             f"{name}: no image validates; raise data.val_fraction under datasets.{name}.settings"
         )
     settings = {arm: {**DEFAULTS, **planned, **shared, **options} for arm, options in arms.items()}
-    prepared = Prepared(dataset, split, choices, settings)
     for arm, options in settings.items():
         try:
             typed(options)
         except (RequestInvalid, StudyError) as error:
             raise StudyError(f"arm {arm} on {name}: {error}") from error
-    return prepared
-
-
-def split_file(root: Path, dataset: str) -> Path:
-    """Return where a study keeps the split of a data set."""
-    return root / "splits" / f"{dataset}.json"
+        if said is not None:
+            options["data.spec"] = said
+    return Prepared(dataset, split, choices, settings, said)
 
 
 def cell_config(cell: Cell, folder: Path) -> tuple[FitConfig, str]:
     """Return the settings of ``fit`` for one cell, typed and as the text of a config file."""
     run = folder / "run"
+    study = cell.study(folder)
+    spec = {"data.spec": str(spec_file(study, cell.dataset))}
     options = {
         **cell.settings,
+        **(spec if cell.settings.get("data.spec") is not None else {}),
         "optimiser.lr": cell.lr,
         "seed": cell.seed,
         "data.seed": cell.seed,
         # Not among the cell's settings: a study's folder may be moved.
-        "data.split_file": str(split_file(cell.study(folder), cell.dataset)),
+        "data.split_file": str(split_file(study, cell.dataset)),
         # `fit` refuses to train nothing; a cell of no steps never asks it to.
         "trainer.max_steps": max(cell.steps, 1),
         "trainer.max_epochs": -1,

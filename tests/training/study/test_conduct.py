@@ -166,7 +166,7 @@ def test_other_settings_in_a_begun_folder_are_refused(
     shutil.copytree(ran_study.root, root)
 
     written = (root / "study.yaml").read_bytes()
-    with pytest.raises(StudyError, match="steps differs"):
+    with pytest.raises(StudyError, match="steps differ"):
         conduct(study_of(steps=6), root, Place())
     assert (root / "study.yaml").read_bytes() == written
     with pytest.raises(StudyError, match="holds the study 'small'"):
