@@ -25,6 +25,7 @@ from training.study.collect import collect
 from training.study.config import StudyConfig, StudyError
 from training.study.engines import ENGINES
 from training.study.kept_data import keep
+from training.study.lead import leading
 from training.study.remaining import remaining
 from training.study.run_cell import FAILED
 from training.study.settings import Prepared, plan_text, prepare
@@ -72,12 +73,17 @@ def conduct(config: StudyConfig, root: Path, place: Place) -> Conducted:
         place: where cells run.
 
     Raises:
-        StudyError: the folder holds another study, or settings do not fit.
+        StudyError: the folder holds another study, another process runs it, or settings do not fit.
         DataError: a data set has faults.
     """
     if not config.datasets:
         raise StudyError("the study names no data set; give one by --dataset NAME=DIR")
     root.mkdir(parents=True, exist_ok=True)
+    with leading(root):
+        return _conduct(config, root, place)
+
+
+def _conduct(config: StudyConfig, root: Path, place: Place) -> Conducted:
     _refuse_another(config, root)
     prepared = {name: prepare(config, name, root=root) for name in config.datasets}
     settings = {
