@@ -15,7 +15,15 @@ from contract.version import __version__
 from service.engine.engine import Engine
 from service.metrics import Metrics
 from service.page import routes as page_routes
-from service.protocols import metrics_text, openapi, v1_models, v1_segment, v2_health
+from service.protocols import (
+    metrics_text,
+    openapi,
+    v1_models,
+    v1_segment,
+    v2_health,
+    v2_infer,
+    v2_models,
+)
 from service.protocols.observe import Observe
 from service.protocols.problems import problem_for, problem_response
 from service.repository.load import load_repository
@@ -65,7 +73,8 @@ def create_app(
     )
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
-    for routes in (v1_segment, v1_models, v2_health, metrics_text, page_routes):
+    v1, v2 = (v1_segment, v1_models), (v2_health, v2_models, v2_infer)
+    for routes in (*v1, *v2, metrics_text, page_routes):
         app.include_router(routes.router)
     return app
 

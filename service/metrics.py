@@ -9,6 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from service.counts import Counts
 from service.trace import Trace
 
 STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10, 30)
@@ -24,9 +25,14 @@ class HasWaiting(Protocol):
 
 
 class Metrics:
-    """One registry per app, so that two apps in one process do not meet."""
+    """One registry per app, so that two apps in one process do not meet.
+
+    Attributes:
+        counts: the same by version, for the Open Inference Protocol.
+    """
 
     def __init__(self) -> None:
+        self.counts = Counts()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -65,10 +71,17 @@ class Metrics:
             self._refused.labels(trace.refused_for).inc()
         for stage, seconds in trace.stages_s.items():
             self._stages.labels(model, stage).observe(seconds)
+        self.counts.observe(trace, status)
 
-    def batch_observer(self, model: str) -> Callable[[int], None]:
-        """Return what is to be called with the size of each batch."""
-        return self._batches.labels(model).observe
+    def batch_observer(self, name: str, version: int) -> Callable[[int, float], None]:
+        """Return what is to be called with the images and the seconds of each batch."""
+        sizes = self._batches.labels(name)
+
+        def observe(images: int, seconds: float) -> None:
+            sizes.observe(images)
+            self.counts.observe_batch((name, version), images, seconds)
+
+        return observe
 
     def watch_queues(self, queues: Mapping[tuple[str, int], HasWaiting]) -> None:
         """Report the depth of these queues, by model and version."""

@@ -34,6 +34,7 @@ class Trace:
         stages_s: seconds per stage of data's way.
         model: set as soon as it is known.
         answer_format: ``png``, ``json``, …, or empty.
+        images: that the request brought.
         skip_gain: of the answer, as the request's option takes it; empty where there is no dial.
         refused_for: why the request was turned away, a slug, or empty.
     """
@@ -43,6 +44,7 @@ class Trace:
     stages_s: dict[str, float] = field(default_factory=dict)
     model: ModelIdentity | None = None
     answer_format: str = ""
+    images: int = 1
     skip_gain: str = ""
     refused_for: str = ""
 

@@ -46,10 +46,7 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
         ClientGone: the connection closed before the end of the body.
     """
     _check_body_is_plain(request)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_body_bytes:
-        raise _too_large(max_body_bytes)
-    bounded = Request(request.scope, _bounded(request.receive, max_body_bytes))
+    bounded = _bounded(request, max_body_bytes)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if media_type == "multipart/form-data":
@@ -57,14 +54,24 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
         if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
             return await _from_raw_body(bounded)
     except OSError as error:  # the temporary folder is full, or all files that may be open are
-        raise Overloaded(
-            "uploads under way leave no room for another. Send the image again in a moment.",
-            reason="uploads",
-        ) from error
+        raise _no_room() from error
     raise MediaTypeUnsupported(
         "the Content-Type is neither multipart/form-data nor image/*; send -F file=@image.png, or "
         "--data-binary @image.png with -H 'Content-Type: image/png'"
     )
+
+
+async def admit_bytes(request: Request, *, max_body_bytes: int) -> UploadFile:
+    """Take in a raw body of any Content-Type and Content-Encoding.
+
+    Raises:
+        BodyTooLarge, RequestInvalid, Overloaded, ClientGone: as ``admit``.
+    """
+    _check_no_upgrade(request)
+    try:
+        return await _from_raw_body(_bounded(request, max_body_bytes))
+    except OSError as error:
+        raise _no_room() from error
 
 
 async def _from_multipart(request: Request) -> UploadFile:
@@ -128,7 +135,10 @@ def _check_body_is_plain(request: Request) -> None:
         raise MediaTypeUnsupported(
             "the body has a Content-Encoding, which is not read here; send the image as it is"
         )
+    _check_no_upgrade(request)
 
+
+def _check_no_upgrade(request: Request) -> None:
     if "upgrade" in request.headers.get("connection", "").lower():
         # uvicorn's parser takes what follows such a head for another protocol.
         raise RequestInvalid(
@@ -137,7 +147,12 @@ def _check_body_is_plain(request: Request) -> None:
         )
 
 
-def _bounded(receive: Receive, max_body_bytes: int) -> Receive:
+def _bounded(request: Request, max_body_bytes: int) -> Request:
+    """Return the request with a body that ends in an error past the limit."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    receive: Receive = request.receive
     received_bytes = 0
 
     async def receive_bounded() -> Message:
@@ -150,7 +165,14 @@ def _bounded(receive: Receive, max_body_bytes: int) -> Receive:
             raise _too_large(max_body_bytes)
         return message
 
-    return receive_bounded
+    return Request(request.scope, receive_bounded)
+
+
+def _no_room() -> Overloaded:
+    return Overloaded(
+        "uploads under way leave no room for another. Send the image again in a moment.",
+        reason="uploads",
+    )
 
 
 def _too_large(max_body_bytes: int) -> BodyTooLarge:

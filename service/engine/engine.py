@@ -39,7 +39,7 @@ class Engine:
                 max_batch_pixels=batch_pixels(served.model),
                 queue_size=settings.queue_size,
                 lanes=_lanes(served, settings),
-                observe_batch=metrics.batch_observer(served.name),
+                observe_batch=metrics.batch_observer(*served.key),
             )
             for served in repository.ready
         }

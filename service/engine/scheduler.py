@@ -22,8 +22,8 @@ from service.trace import Trace
 
 Run: TypeAlias = "asyncio.Future[list[Segmentation | Exception]]"
 """What one run gives: an outcome per image, in order."""
-ObserveBatch = Callable[[int], None]
-"""Called with the number of images of each batch."""
+ObserveBatch = Callable[[int, float], None]
+"""Called with the number of images and the seconds of each batch that was run."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Scheduler:
         max_batch_pixels: int,
         queue_size: int,
         lanes: Lanes | None = None,
-        observe_batch: ObserveBatch = lambda _: None,
+        observe_batch: ObserveBatch = lambda _images, _seconds: None,
     ) -> None:
         self._model = model
         self._max_batch = max_batch
@@ -175,7 +175,6 @@ class Scheduler:
         return take_batch(self._queue.waiting, max_images=max_images, max_pixels=max_pixels)
 
     def _begin(self, batch: list[Job], *, in_lane: bool) -> None:
-        self._observe_batch(len(batch))
         model = self._lanes.model if in_lane and self._lanes is not None else self._model
         run = self._start(model, batch)
         if in_lane:
@@ -197,8 +196,10 @@ class Scheduler:
         self._lane_runs.discard(run)
         if run is self._whole_run:
             self._whole_run = None
+        finished_s = monotonic()
+        self._observe_batch(len(batch), finished_s - started_s)
         for job in batch:
-            job.started_s, job.finished_s = started_s, monotonic()
+            job.started_s, job.finished_s = started_s, finished_s
             job.lease.let_go()
         try:
             _hand_out(batch, run)

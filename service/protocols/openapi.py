@@ -142,3 +142,50 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: problem_answer("the model failed its proof and cannot be used"),
     504: problem_answer("no answer before the deadline"),
 }
+
+_INFER_EXAMPLE = {
+    "inputs": [
+        {"name": "image", "datatype": "FP32", "shape": [1, 1, 2, 2], "data": [0, 90, 180, 255]}
+    ],
+    "outputs": [{"name": "labels"}],
+}
+_TENSOR_BYTES = {"schema": {"type": "string", "format": "binary"}}
+INFER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}, "example": _INFER_EXAMPLE},
+            "application/octet-stream": _TENSOR_BYTES,
+        },
+    }
+}
+INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "the outputs asked for, as JSON or as bytes behind it",
+        "content": {
+            "application/json": {
+                "example": {
+                    "model_name": "nuclei",
+                    "model_version": "1",
+                    "outputs": [
+                        {
+                            "name": "labels",
+                            "datatype": "UINT8",
+                            "shape": [1, 2, 2],
+                            "data": [0, 0, 1, 1],
+                        }
+                    ],
+                }
+            },
+            "application/octet-stream": _TENSOR_BYTES,
+        },
+    },
+    400: error_answer("the request does not follow the protocol, or does not fit the model"),
+    404: error_answer("no such model or version"),
+    408: error_answer("the body came too slowly"),
+    413: error_answer("too many bytes, or too many pixels"),
+    # Otherwise FastAPI documents a form of its own, which is never sent.
+    422: error_answer("a version that is no version"),
+    429: error_answer("no room now; Retry-After says when to come again"),
+    504: error_answer("no answer before the deadline"),
+}

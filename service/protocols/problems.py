@@ -75,6 +75,11 @@ KINDS: dict[type[Exception], ProblemKind] = {
     service_errors.DeadlineExceeded: ProblemKind(504, "deadline", "No answer in time"),
     service_errors.ClientGone: ProblemKind(CLIENT_CLOSED_REQUEST, "client-gone", "Client gone"),
 }
+# The Open Inference Protocol's servers answer these by 400, which its clients expect.
+V2_STATUSES = {
+    slug: 400
+    for slug in ("invalid-request", "channel-mismatch", "model-not-ready", "unsupported-media-type")
+}
 INVALID = KINDS[contract_errors.RequestInvalid]
 UNEXPECTED = ProblemKind(500, "internal", "The service failed")
 UNEXPECTED_DETAIL = "an unexpected error; it is in the service's log under this answer's request_id"
@@ -105,7 +110,8 @@ def problem_response(problem: Problem, scope: Scope, trace: Trace) -> Response:
     trace.refused_for = "-".join(filter(None, (kind.slug, problem.cause)))
     if get_route_path(scope).startswith("/v2"):
         body: dict[str, object] = {"error": problem.detail}
-        return JSONResponse(body, kind.status, headers=dict(problem.headers))
+        status = V2_STATUSES.get(kind.slug, kind.status)
+        return JSONResponse(body, status, headers=dict(problem.headers))
     body = {
         "type": f"urn:longskip:problem:{kind.slug}",
         "title": kind.title,

@@ -7,13 +7,13 @@ from fastapi.responses import JSONResponse
 
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.version import __version__
-from service.errors import ModelNotReady
 from service.protocols.openapi import error_answer
 from service.repository.repository import FailedModel, Repository
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["health"])
-READY_RESPONSES: dict[int | str, dict[str, Any]] = {
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+MODEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: error_answer("the model is there and failed its proof"),
     404: error_answer("no such model or version"),
     # Otherwise FastAPI documents a form of its own, which is never sent.
@@ -23,8 +23,8 @@ READY_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @router.get("/v2", summary="Name the server")
 def server_metadata() -> dict[str, Any]:
-    """Return name and version; there are no protocol extensions yet."""
-    return {"name": "longskip", "version": __version__, "extensions": []}
+    """Return name, version, and which of Triton's extensions of the protocol are spoken."""
+    return {"name": "longskip", "version": __version__, "extensions": list(EXTENSIONS)}
 
 
 @router.get("/v2/health/live", summary="Is the process up?")
@@ -47,21 +47,18 @@ async def ready(running: RunningService) -> Response:
 
 
 @router.get(
-    "/v2/models/{model}/ready", summary="Can this model be used?", responses=READY_RESPONSES
+    "/v2/models/{model}/ready", summary="Can this model be used?", responses=MODEL_RESPONSES
 )
 @router.get(
     "/v2/models/{model}/versions/{version:version}/ready",
     summary="Can this version be used?",
-    responses=READY_RESPONSES,
+    responses=MODEL_RESPONSES,
 )
 async def model_ready(
     model: str, running: RunningService, trace: RequestTrace, version: int | None = None
 ) -> Response:
     """Answer 200 when the model can be used, 400 when it failed, 404 when it is not there."""
-    try:
-        served = running.repository.find(model, version)
-    except ModelNotReady as error:
-        return JSONResponse({"error": str(error)}, status_code=400)
+    served = running.repository.find(model, version)
     trace.model = served.identity
     return JSONResponse({"name": served.name, "ready": True})
 
