@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from contract.errors import RequestInvalid
 from training.data.profile import ClassProfile, DataProfile
 from training.plan.machine import Machine
 
@@ -192,7 +193,12 @@ def plan(
     given: Mapping[str, Any],
     pace: Pace | None = None,
 ) -> tuple[Choice, ...]:
-    """Choose every option that is not ``given``; the same arguments give the same choices."""
+    """Choose every option that is not ``given``; the same arguments give the same choices.
+
+    Raises:
+        RequestInvalid: an epoch of ``given`` has no batch, or more than all.
+    """
+    _check_limits(given)
     chosen = dict(given)
     choices = []
     for option, rule in RULES.items():
@@ -204,6 +210,22 @@ def plan(
             chosen[option] = answer[0]
             choices.append(Choice(option, *answer))
     return tuple(choices)
+
+
+def _check_limits(given: Mapping[str, Any]) -> None:
+    # As Lightning reads them: a whole number counts batches, any other is a share of them.
+    for option, none in (
+        ("trainer.limit_train_batches", False),
+        ("trainer.limit_val_batches", True),
+    ):
+        limit = given.get(option)
+        if limit is None or (none and limit == 0):
+            continue
+        if limit <= 0 or not limit < math.inf or (isinstance(limit, float) and limit > 1):
+            raise RequestInvalid(
+                f"{option} is {limit}; give a whole number of batches, 1 or more, or a share of "
+                f"them above 0 and up to 1.0{', or 0 for no validation' if none else ''}"
+            )
 
 
 # ---- the split -----------------------------------------------------------------------------------

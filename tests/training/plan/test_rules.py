@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.errors import RequestInvalid
 from training.data.config import DataConfig
 from training.data.profile import ClassProfile, DataProfile
 from training.data.recipe import AugmentConfig
@@ -479,3 +480,40 @@ def by_group(choices: tuple[Choice, ...]) -> dict[str, dict[str, Any]]:
         value = tuple(choice.value) if isinstance(choice.value, list) else choice.value
         groups.setdefault(group, {})[name] = value
     return groups
+
+
+@pytest.mark.parametrize(
+    ("option", "limit"),
+    [
+        ("trainer.limit_train_batches", limit)
+        for limit in (0, 0.0, -1, -0.5, 1.5, math.inf, math.nan)
+    ]
+    + [("trainer.limit_val_batches", limit) for limit in (-1, 1.5)],
+)
+def test_epochs_of_no_batch_are_refused(
+    option: str, limit: float, make_profile: MakeProfile, cpu: Machine
+) -> None:
+    with pytest.raises(RequestInvalid, match=f"{option} is {limit}; give a whole number"):
+        plan(make_profile(), cpu, train_images=80, val_images=20, given={option: limit})
+
+
+@pytest.mark.parametrize(
+    ("limit", "steps"), [(1, 1), (3, 3), (1.0, 5), (0.5, 2), (0.01, 1), (None, 5), (99, 5)]
+)
+def test_a_limit_counts_batches_or_is_a_share_of_them(
+    limit: float | None, steps: int, make_profile: MakeProfile, cpu: Machine
+) -> None:
+    given = {
+        "trainer.limit_train_batches": limit,
+        "trainer.limit_val_batches": 0,
+        "data.batch_size": 16,
+        "data.patches_per_image": 1,
+    }
+    chosen = {
+        c.option: c.value
+        for c in plan(make_profile(), cpu, train_images=80, val_images=20, given=given)
+    }
+    every = chosen["trainer.check_val_every_n_epoch"]
+    assert chosen["trainer.max_epochs"] % every == 0
+    # 600 steps at least on a CPU, in whole epochs of so many steps.
+    assert 600 - every * steps < chosen["trainer.max_epochs"] * steps <= 1500
