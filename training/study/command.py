@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         settings.study,
         Given(
             datasets={name: Path(root) for name, root in map(_dataset, settings.dataset)},
-            settings=flat(dict(map(read_option, settings.set))),
+            settings=_options(settings.set),
             fields=fields,
         ),
     )
@@ -96,11 +96,18 @@ def main(arguments: Sequence[str]) -> int:
         raise StudyError(f"--jobs must be 1 or more, got {settings.jobs}")
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.study.conduct import Place, conduct
+    from training.study.record import read_record
     from training.study.report import write_report
+    from training.study.standing import runs_of, tries_of
 
     out = settings.out or Path("studies") / "-".join([config.name, *config.datasets])
     if settings.report_only:
-        print(f"report: {write_report(out)}")
+        report = write_report(out)
+        record = read_record(out)
+        for said, standing in (("learning rates", tries_of(record)), ("runs", runs_of(record))):
+            if standing.states:
+                print(f"{said}: {standing}")
+        print(f"report: {report}")
         return 0
     options = dict(map(read_option, settings.engine_option))
     try:
@@ -112,6 +119,13 @@ def main(arguments: Sequence[str]) -> int:
         print(f"not finished: {folder.relative_to(out.resolve())}: {reason}")
     print(f"report: {write_report(out)}")
     return 1 if conducted.failed else 0
+
+
+def _options(given: Sequence[str]) -> dict[str, object]:
+    try:
+        return flat(dict(map(read_option, given)))
+    except ValueError as error:
+        raise StudyError(f"--set: {error}") from error
 
 
 def _dataset(text: str) -> tuple[str, str]:

@@ -26,12 +26,11 @@ from training.study.config import StudyConfig, StudyError
 from training.study.engines import ENGINES
 from training.study.kept_data import keep
 from training.study.lead import leading
+from training.study.record import STUDY, read_study_file
 from training.study.remaining import remaining
 from training.study.run_cell import FAILED
 from training.study.settings import Prepared, plan_text, prepare
 from training.study.tune import chosen_rates
-
-STUDY = "study.yaml"
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,7 @@ def _refuse_another(config: StudyConfig, root: Path) -> None:
     path = root / STUDY
     if not path.is_file():
         return
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    earlier = content.get("study") or {"name": "?", "question": "?"}
+    earlier = read_study_file(path)["study"]
     if (earlier["name"], earlier["question"]) != (config.name, config.question):
         raise StudyError(
             f"{root} holds the study {earlier['name']!r}; give another --out for {config.name!r}"

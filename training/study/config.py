@@ -33,6 +33,8 @@ OF_THE_RUNNER = {
 OF_THE_DATASET = {
     *("data.root", "data.spec", "data.split", "data.val_fraction", "data.test_fraction"),
 }
+# Options of `fit` that hold others: none has a value of its own.
+GROUPS = ("data", "net", "loss", "optimiser", "augment", "trainer")
 LARGEST_SEED = 2**32 - 1
 
 
@@ -291,7 +293,11 @@ def preset_names() -> list[str]:
 
 
 def flat(settings: Any, prefix: str = "") -> Settings:
-    """Return nested options by their dotted names; what is dotted already stays."""
+    """Return nested options by their dotted names; what is dotted already stays.
+
+    Raises:
+        ValueError: no mapping, or a group of options that is none.
+    """
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):
@@ -300,6 +306,11 @@ def flat(settings: Any, prefix: str = "") -> Settings:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" in GROUPS:
+            raise ValueError(
+                f"{key} is a group of options, such as {key}: {{name: value}} or {key}.name: "
+                f"value; got {value!r}. Leave it out where none of them is set"
+            )
         else:
             found[f"{prefix}{key}"] = value
     return found

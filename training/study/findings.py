@@ -11,6 +11,7 @@ from training.report.wording import metric_label
 from training.study.analyse import Analysis
 from training.study.contrast import SIGNIFICANT, Effect, independent_cases
 from training.study.fresh_nets import fresh_answer
+from training.study.standing import runs_of, tries_of
 
 MINUS = "\N{MINUS SIGN}"
 IMAGE_METRICS = {"loss_nats": "cross-entropy in nats", "error": "share of wrong pixels"}
@@ -93,11 +94,13 @@ def cautions(analysis: Analysis) -> list[str]:
     """Return what a reader must know before any figure, worst first."""
     record, config = analysis.record, analysis.record.config
     found: list[str] = []
-    missing = sum(run.state == "not done" for run in record.runs)
-    if missing or not record.runs:
-        text = f"{missing} of {len(record.runs)} runs are" if record.runs else "All runs are"
+    tries, runs = tries_of(record), runs_of(record)
+    if tries.missing or runs.missing:
+        text = f"{len(runs.missing)} of {_count(len(runs.states), 'run')}"
+        if tries.missing:
+            text += f" and {len(tries.missing)} of {len(tries.states)} tries of learning rates"
         found.append(
-            f"Unfinished: {text} still to be done. What follows is of the runs so far and will "
+            f"Unfinished: {text} are still to be done. What follows is of the runs so far and will "
             "change."
         )
     if config.exploratory:

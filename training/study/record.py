@@ -18,6 +18,8 @@ from training.study.collect import CASES, RUNS, SWEEP
 from training.study.config import StudyConfig, StudyError
 
 STUDY = "study.yaml"
+# What study.yaml holds besides the study.
+BESIDES = ("planned", "images", "command", "machine", "versions")
 MEAN_OF_CLASSES = "mean of classes"
 ALL_PIXELS = "all pixels"
 # Of an image as a whole, not of a class.
@@ -169,24 +171,40 @@ def read_record(root: Path) -> StudyRecord:
     """Read a study's folder.
 
     Raises:
-        StudyError: it is none.
+        StudyError: it is none, or a file of it is damaged.
     """
     path = root / STUDY
     if not path.is_file():
         raise StudyError(f"{root} holds no {STUDY}; run the study first, or give its --out")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_study_file(path)
     return StudyRecord(
         root=root,
         config=StudyConfig.model_validate(content["study"]),
-        planned=content["planned"],
-        images=content["images"],
-        command=content["command"],
-        machine=content["machine"],
-        versions=content["versions"],
-        runs=tuple(_run_row(row) for row in _rows(root / RUNS)),
-        tries=tuple(_run_row(row) for row in _rows(root / SWEEP)),
-        cases=tuple(_rows(root / CASES)),
+        **{name: content[name] for name in BESIDES},
+        runs=_run_rows(root / RUNS),
+        tries=_run_rows(root / SWEEP),
+        cases=tuple(_rows(root / CASES, ("dataset", "arm", "seed", "stem", "class", "dice"))),
     )
+
+
+def read_study_file(path: Path) -> dict[str, Any]:
+    """Return what the study.yaml of a study's folder holds.
+
+    Raises:
+        StudyError: it is damaged.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        StudyConfig.model_validate(content["study"])
+        if {"study", *BESIDES} <= content.keys():
+            return dict(content)
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError, ValueError):
+        pass
+    raise StudyError(_damaged(path))
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged; remove it and run the study's command again, which writes it anew"
 
 
 def mean_of_scored(values: NDArray[np.float64], *, axis: int) -> NDArray[np.float64]:
@@ -197,24 +215,42 @@ def mean_of_scored(values: NDArray[np.float64], *, axis: int) -> NDArray[np.floa
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _run_row(cells: Mapping[str, str]) -> RunRow:
-    return RunRow(
-        dataset=cells["dataset"],
-        arm=cells["arm"],
-        seed=int(cells["seed"]),
-        lr=float(cells["lr"]),
-        steps=int(cells["steps"]),
-        state=cells["state"],
-        cells=cells,
-    )
+def _run_rows(path: Path) -> tuple[RunRow, ...]:
+    rows = _rows(path, ("dataset", "arm", "seed", "lr", "steps", "state"))
+    try:
+        return tuple(
+            RunRow(
+                dataset=cells["dataset"],
+                arm=cells["arm"],
+                seed=int(cells["seed"]),
+                lr=float(cells["lr"]),
+                steps=int(cells["steps"]),
+                state=cells["state"],
+                cells=cells,
+            )
+            for cells in rows
+        )
+    except ValueError as error:
+        raise StudyError(_damaged(path)) from error
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a table; none where it is not there yet."""
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the lines of a table; none where it is not there yet.
+
+    Raises:
+        StudyError: it has lines, but not these columns, or is no text.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(_damaged(path)) from error
+    # A line that was cut off has None where a cell is missing.
+    if any(row.get(column) is None for row in rows for column in columns):
+        raise StudyError(_damaged(path))
+    return rows
 
 
 def _number(cell: str | None) -> float:

@@ -1,11 +1,15 @@
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from training.__main__ import main
+from training.fit.config import FitConfig
 from training.study.config import (
+    GROUPS,
     Given,
     StudyConfig,
     StudyError,
@@ -71,6 +75,9 @@ def test_options_may_be_nested_or_dotted() -> None:
             "two arms have one name",
         ),
         ({"metrics": ["dices"]}, "metrics knows dice, iou"),
+        ({"base": {"net": None, "net.widths": [4, 8]}}, "net is a group of options"),
+        ({"arms": {"all": {}, "none": {"net": "x"}}}, "got 'x'. Leave it out"),
+        ({"datasets": {"a": {"settings": {"data": 3}}}}, "data is a group of options"),
         ({"probes": ["tarot"]}, "probes are"),
         ({"steps": 0, "watch": ["gradient-flow"]}, "no training to watch"),
         ({"arms": {"a/b": {}}, "reference": "a/b"}, "String should match pattern"),
@@ -127,6 +134,28 @@ def test_a_file_with_other_shapes_is_refused_in_words(text: str, said: str, tmp_
     path.write_text(f"name: x\nquestion: y\nreference: a\nsteps: 1\n{text}\n")
     with pytest.raises(StudyError, match=said):
         read_study(str(path), NOTHING)
+
+
+def test_groups_of_options_are_those_of_fit() -> None:
+    holders = [f.name for f in fields(FitConfig) if is_dataclass(f.type) or "dict" in str(f.type)]
+    assert sorted(GROUPS) == sorted(holders)
+
+
+def test_an_empty_group_on_the_command_line_is_refused_in_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [
+        "study",
+        "long-skips",
+        "--dataset",
+        "a=b",
+        "--set",
+        "net=null",
+        "--set",
+        "net.norm=none",
+    ]
+    assert main(given) == 1
+    assert "--set: net is a group of options" in capsys.readouterr().err
 
 
 def test_an_option_is_read_as_yaml() -> None:
