@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import nn
 
+from contract.errors import RequestInvalid
 from training.nets.blocks import DenseBody, ResidualUnit
 from training.nets.net import SegmentationNet
 from training.nets.unet import UNet
@@ -41,10 +42,10 @@ def net_units(net: SegmentationNet) -> list[Unit]:
     """Return the units of our own U-Net, from the image on to the head.
 
     Raises:
-        ValueError: the net is not our own U-Net.
+        RequestInvalid: the net is not our own U-Net.
     """
     if not isinstance(net, UNet):
-        raise ValueError(
+        raise RequestInvalid(
             f"{type(net).__name__} is not made of our blocks; give a net of architecture 'unet'"
         )
     blocks = [(f"encoder level {level}", block) for level, block in enumerate(net.encoder)]

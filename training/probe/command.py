@@ -5,14 +5,11 @@ import importlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from contract.errors import RequestInvalid
-
-if TYPE_CHECKING:
-    pass
 
 # Called with a net (nets) and a folder; what OPTIONS names can be given by keyword.
 Probe = Callable[..., dict[str, float]]
@@ -38,6 +35,8 @@ OPTIONS = {
     "gains": ("lesion", "gains"),
     "side": ("cost", "side_px"),
 }
+
+MOST_SEED = 2**32 - 1  # what all generators take, NumPy's old one and torch's included
 
 EXAMPLES = """examples:
   python -m training probe boundary runs/my-images-concat-1 --against runs/my-images-none-1
@@ -138,8 +137,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(settings)
     if settings.against is not None and settings.probe not in COMPARISONS:
         raise RequestInvalid(f"{settings.probe} looks at one net; leave --against out")
-    if settings.seed < 0:
-        raise RequestInvalid(f"--seed must be 0 or more, got {settings.seed}")
+    if not 0 <= settings.seed <= MOST_SEED:
+        raise RequestInvalid(f"--seed must be 0 to {MOST_SEED}, got {settings.seed}")
     # torch and Lightning take seconds to import; --help and usage errors do without.
     from training.probe.probed import open_beside, open_probed, seen_in_training
 

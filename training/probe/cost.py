@@ -23,6 +23,7 @@ from contract.errors import RequestInvalid
 from contract.session import usable_cores
 from training.bench.machine import describe_machine
 from training.bench.measure import Measurement, measure
+from training.fit.validation_tiles import memory_of
 from training.graph.export import draft_spec
 from training.graph.onnx_file import trace, with_spec
 from training.nets.cost import macs, parameter_count
@@ -31,6 +32,8 @@ from training.probe.rows import write_rows
 from training.report.figure import COLOURS, canvas, save_figure, style
 
 SIDE_PX = 256
+# Beyond it sizes in bytes pass what torch counts in; no machine of today holds such an image.
+MOST_SIDE_PX = 32_768
 TURNS = 15
 MIB = 2**20
 
@@ -48,7 +51,9 @@ class Cost:
             works at.
         forward_mib: the most memory that activations take at one time in a forward pass in PyTorch,
             2^20 bytes of float32; weights aside.
-        training_step_mib: of a forward and backward pass, gradients of the weights included.
+        training_step_mib: of a forward and backward pass, gradients of the weights included; None
+            where a norm has one value per channel and cannot be trained on a single image: one that
+            is small, or a net that pools the whole image before a norm.
         file_mib: size of the exported file; None where the architecture is not exported.
         file_ms: median time of the exported file, labels alone.
         file_p95_ms: 95th percentile of it.
@@ -64,7 +69,7 @@ class Cost:
     parameters: int
     macs: int
     forward_mib: float
-    training_step_mib: float
+    training_step_mib: float | None
     file_mib: float | None
     file_ms: float | None
     file_p95_ms: float | None
@@ -106,11 +111,16 @@ def compare_cost(
 
     Returns:
         ``<net>.parameters``, ``.macs``, ``.forward_mib``, ``.training_step_mib``, ``.file_mib``,
-        ``.file_ms``; those of the file are left out where the architecture is not exported.
+        ``.file_ms``; those of the file are left out where the architecture is not exported, that of
+        the training step where one image cannot make one.
+
+    Raises:
+        RequestInvalid: two nets of one name, or a size that this machine cannot hold.
     """
     refused = unlike(nets)
     if refused is not None:
         raise RequestInvalid(refused)
+    activations = [_activations(net, side_px) for net in nets]
     with tempfile.TemporaryDirectory(prefix="longskip-cost-") as scratch:
         files = {net.name: _file(net, Path(scratch)) for net in nets}
         sizes = {name: path.stat().st_size / MIB for name, path in files.items() if path}
@@ -122,8 +132,15 @@ def compare_cost(
         )
     by_file = {found.file: found for found in timed}
     costs = [
-        _cost(net, side_px, sizes.get(net.name), by_file.get(_file_name(files[net.name])), threads)
-        for net in nets
+        _cost(
+            net,
+            side_px,
+            held,
+            file_mib=sizes.get(net.name),
+            timed=by_file.get(_file_name(files[net.name])),
+            threads=threads,
+        )
+        for net, held in zip(nets, activations, strict=True)
     ]
     write_rows(folder / "cost.csv", costs)
     _draw(costs, folder)
@@ -136,8 +153,12 @@ def compare_cost(
     }
 
 
-def activation_bytes(net: nn.Module, *, channels: int, size_hw: tuple[int, int]) -> tuple[int, int]:
+def activation_bytes(
+    net: nn.Module, *, channels: int, size_hw: tuple[int, int]
+) -> tuple[int, int | None]:
     """Return the peak of live tensors of a forward pass, and of a training step, in bytes.
+
+    The second is None where a norm refuses to train on one image of this size.
 
     Nothing is computed: both passes run on shapes alone. The image and the weights are not
     counted, the weights' gradients are; the memory that kernels take to work in is not seen.
@@ -158,7 +179,11 @@ def activation_bytes(net: nn.Module, *, channels: int, size_hw: tuple[int, int])
         logits: Tensor = shapes.train()(image)
         logits.sum().backward()  # type: ignore[no-untyped-call]
 
-    return _peak_bytes(forward), _peak_bytes(step)
+    held = _peak_bytes(forward)
+    try:
+        return held, _peak_bytes(step)
+    except ValueError:  # torch's norms: more than one value per channel is needed to train
+        return held, None
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -202,13 +227,15 @@ def _peak_bytes(work: Callable[[], None]) -> int:
 def _cost(
     net: Probed,
     side_px: int,
+    activations: tuple[int, int | None],
+    *,
     file_mib: float | None,
     timed: Measurement | None,
     threads: int | None,
 ) -> Cost:
     graph, channels = net.graph, net.description.channels
     size_hw = _size_of_work(net, side_px)
-    forward, step = activation_bytes(graph.net, channels=channels, size_hw=size_hw)
+    forward, step = activations
     with _on_cpu(graph.net) as inner:
         counted = macs(inner, channels=channels, size_hw=size_hw)
     return Cost(
@@ -218,7 +245,7 @@ def _cost(
         parameters=parameter_count(graph.net),
         macs=counted,
         forward_mib=forward / MIB,
-        training_step_mib=step / MIB,
+        training_step_mib=None if step is None else step / MIB,
         file_mib=file_mib,
         file_ms=None if timed is None else timed.median_ms,
         file_p95_ms=None if timed is None else timed.p95_ms,
@@ -227,6 +254,25 @@ def _cost(
         threads=usable_cores() if threads is None else threads,
         machine=describe_machine(),
     )
+
+
+def _activations(net: Probed, side_px: int) -> tuple[int, int | None]:
+    """Return what ``activation_bytes`` does, of a size that this machine can hold."""
+    if side_px > MOST_SIDE_PX:
+        raise RequestInvalid(
+            f"the image cannot be {side_px} px wide; give a side (--side) of {MOST_SIDE_PX} px or "
+            "less"
+        )
+    channels = net.description.channels
+    held = activation_bytes(net.graph.net, channels=channels, size_hw=_size_of_work(net, side_px))
+    image_and_labels = side_px**2 * (4 * channels + 8)
+    needed, there = held[0] + image_and_labels, memory_of(torch.device("cpu"))
+    if needed > there:
+        raise RequestInvalid(
+            f"{net.name} takes {needed / 2**30:,.1f} GiB for an image of {side_px} x {side_px} px, "
+            f"and this machine has {there / 2**30:,.1f}; give a smaller side (--side)"
+        )
+    return held
 
 
 def _size_of_work(net: Probed, side_px: int) -> tuple[int, int]:
@@ -264,7 +310,7 @@ def _draw(costs: Sequence[Cost], folder: Path) -> None:
     panels = (
         ("Parameters, million", [cost.parameters / 1e6 for cost in costs]),
         ("MACs, billion", [cost.macs / 1e9 for cost in costs]),
-        ("Training step, MiB", [cost.training_step_mib for cost in costs]),
+        ("Training step, MiB", [cost.training_step_mib or 0.0 for cost in costs]),
         ("Exported file, ms", [cost.file_ms or 0.0 for cost in costs]),
     )
     with style():

@@ -71,14 +71,16 @@ def draw_error_maps(nets: Sequence[Probed], stems: Mapping[str, str], folder: Pa
             columns, rows=len(stems), height_in=0.4 + len(stems) * (cell_in + 0.2)
         )
         for row, (reason, stem) in enumerate(stems.items()):
-            image = nets[0].image(stem)
+            # Each net takes as many channels as it was trained on.
+            images = [net.image(stem) for net in nets]
+            image = images[0]
             # As float, so that dark images are windowed, too.
             picture = display_rgb(image.pixels_hwc.astype(np.float32))
-            answers = [net.answer(image.image_chw) for net in nets]
+            answers = [net.answer(own.image_chw) for net, own in zip(nets, images, strict=True)]
             errors = [errors_of(labels, image.truth, nets[0].foreground) for labels in answers]
             window = window_of(np.sum([a | b for a, b in errors], axis=0))
             pictures = [picture, *(error_map(picture, *found) for found in errors)]
-            titles = [reason, *map(_title, nets, answers, [image] * len(nets))]
+            titles = [reason, *map(_title, nets, answers, images)]
             for column, (shown, title) in enumerate(zip(pictures, titles, strict=True)):
                 panel = axes[row * columns + column]
                 panel.imshow(shown[window], interpolation="nearest")

@@ -27,6 +27,7 @@ from training.probe.rows import write_rows
 from training.report.figure import COLOURS, WIDTH_IN, canvas, save_figure, style
 
 POINTS = 21
+MOST_POINTS = 501  # a quarter of a million losses in the plane
 LINES = 5
 RADIUS = 1.0
 CROPS = 8
@@ -94,8 +95,11 @@ def compare_landscape(
     refused = unlike(nets)
     if refused is not None:
         raise RequestInvalid(refused)
-    if points < 5 or points % 2 == 0:
-        raise RequestInvalid(f"points must be odd and 5 or more, 0 is in the middle; got {points}")
+    if not 5 <= points <= MOST_POINTS or points % 2 == 0:
+        raise RequestInvalid(
+            f"points (--grid) must be odd, since 0 is in the middle, and 5 to {MOST_POINTS}; got "
+            f"{points}"
+        )
     seen = []
     for net in nets:
         batch = fixed_batch(net, crops=crops, crop_px=crop_px)

@@ -164,7 +164,7 @@ def lesions_of(probed: Probed, gains: Sequence[float] = GAINS) -> Iterator[Lesio
     net = probed.graph.net
     skips = getattr(net, "skips", None) or ()
     crossing = [level for level, kind in enumerate(net.long_skips) if kind != "none"]
-    for gain in gains:
+    for gain in dict.fromkeys(gains):  # one that is given twice is one
         for level in crossing:
             yield _lesion(probed, f"skip {level}", "long skip", gain, [(skips[level], _features)])
         if len(crossing) > 1:

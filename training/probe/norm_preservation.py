@@ -138,7 +138,7 @@ def norm_preservation(
     Weights, gradients, running statistics and random generators stay as they are.
 
     Raises:
-        ValueError: the net is not our own U-Net.
+        RequestInvalid: the net is not our own U-Net.
     """
     norms = UnitNorms(net_units(graph.net))
     weights = [weight for weight in graph.parameters() if weight.requires_grad]

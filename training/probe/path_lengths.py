@@ -179,10 +179,7 @@ def residual_units(net: SegmentationNet) -> list[Unit]:
     Raises:
         RequestInvalid: there are none, so there is only one way through each crossing.
     """
-    try:
-        units = net_units(net)
-    except ValueError as error:
-        raise RequestInvalid(f"path lengths: {error}") from error
+    units = net_units(net)
     if any(unit.kind != "residual" for unit in units):
         raise RequestInvalid(
             f"the net's blocks are {units[0].kind}: without residual units there are no ways of "

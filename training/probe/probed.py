@@ -191,6 +191,7 @@ def open_probed(
         LongskipError: there is no checkpoint or data set, or they do not belong together.
     """
     run, checkpoint = _run_of(source)
+    description, graph = load_graph(checkpoint)
     settings = {} if run is None else yaml.safe_load(run.config.read_text(encoding="utf-8"))["data"]
     root = root or (Path(settings["root"]) if "root" in settings else None)
     if root is None or not root.is_dir():
@@ -198,7 +199,6 @@ def open_probed(
         raise RequestInvalid(f"{where}; say where the images are by --data.root DIR")
     if spec is None and settings.get("spec") is not None:
         spec = Path(settings["spec"])
-    description, graph = load_graph(checkpoint)
     names = [entry.name for entry in description.classes]
     dataset = open_folder(root, spec, class_names=names)
     split = None if run is None else read_split(run.split, dataset)

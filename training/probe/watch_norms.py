@@ -47,10 +47,7 @@ class WatchNorms(Callback):
                 "WatchNorms reads states of the net that torch.compile melts together; leave out "
                 "--compile, or WatchNorms"
             )
-        try:
-            self._norms = UnitNorms(net_units(pl_module.graph.net))
-        except ValueError as error:
-            raise RequestInvalid(f"WatchNorms: {error}") from error
+        self._norms = UnitNorms(net_units(pl_module.graph.net))
         folder = self.folder or Path(trainer.default_root_dir)
         self._table = GrowingTable(folder / f"{NAME}.csv", UnitNorm)
         if trainer.is_global_zero:

@@ -24,7 +24,12 @@ class LookAt(Protocol):
     """Type of the fixture ``look_at``."""
 
     def __call__(
-        self, config: NetConfig = SMALL, *, task: Task = "multiclass", name: str = "net"
+        self,
+        config: NetConfig = SMALL,
+        *,
+        task: Task = "multiclass",
+        name: str = "net",
+        channels: int = 1,
     ) -> Probed: ...
 
 
@@ -76,12 +81,16 @@ def look_at(small_sets: Callable[[Task], FolderDataset]) -> LookAt:
     """Return a net of random weights, seed 0, with the images of its task."""
 
     def probed(
-        config: NetConfig = SMALL, *, task: Task = "multiclass", name: str = "net"
+        config: NetConfig = SMALL,
+        *,
+        task: Task = "multiclass",
+        name: str = "net",
+        channels: int = 1,
     ) -> Probed:
         dataset = small_sets(task)
         description = Description(
             net=net_fields(config),
-            channels=1,
+            channels=channels,
             classes=dataset.classes,
             task=task,
             normalising=Normalising(kind="image"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.probe.bands import bands_of, dice_of, error_rate, signed_distance
 from training.probe.boundary import BandRow, boundary_f1, compare_boundary, probe_boundary
 from training.probe.boundary_figure import draw_boundary
-from training.probe.error_map import error_map, errors_of, window_of
+from training.probe.error_map import draw_error_maps, error_map, errors_of, window_of
 from training.probe.probed import Probed
 from training.probe.rows import read_rows
 
@@ -130,6 +130,14 @@ def test_a_comparison_tells_of_each_class_and_holds_nets_case_by_case(
     assert (tmp_path / "boundary.svg").read_bytes() == (tmp_path / "first.svg").read_bytes()
     written = {path.name for path in tmp_path.iterdir()}
     assert {"cases.csv", "differences.csv", "boundary.svg", "error-maps.png"} <= written
+
+
+def test_nets_of_different_channel_counts_are_mapped_each_on_its_own(
+    look_at: Callable[..., Probed], tmp_path: Path
+) -> None:
+    grey, colour = look_at(name="grey"), look_at(name="colour", channels=3)
+    draw_error_maps([grey, colour], {"any": "i0"}, tmp_path)
+    assert (tmp_path / "error-maps.png").is_file()
 
 
 def test_one_net_on_one_image_is_enough(look_at: Callable[..., Probed], tmp_path: Path) -> None:

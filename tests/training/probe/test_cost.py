@@ -8,6 +8,8 @@ from torch import nn
 
 from contract.errors import RequestInvalid
 from training.nets.config import NetConfig
+from training.probe import cost
+from training.probe.backward import fresh
 from training.probe.cost import activation_bytes, compare_cost, probe_cost
 from training.probe.probed import Probed
 
@@ -64,6 +66,42 @@ def test_a_net_and_its_file_are_measured(look_at: Callable[..., Probed], tmp_pat
     assert (row["height_px"], row["threads"], row["net"]) == ("31", "1", "net")
     assert float(row["file_peak_mib"]) > float(row["file_mib"]) > 0
     assert {"cost.png", "cost.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+def test_one_value_per_channel_makes_no_training_step_under_a_norm(norm: str) -> None:
+    net = fresh(NetConfig(widths=(4, 6), norm=norm)).net
+    coarsest_one_px = (net.divisor, net.divisor)
+    if norm == "instance":  # which the graph's pad keeps from such sizes, and cannot run on them
+        with pytest.raises(ValueError, match="spatial"):
+            activation_bytes(net, channels=1, size_hw=coarsest_one_px)
+        return
+    forward, step = activation_bytes(net, channels=1, size_hw=coarsest_one_px)
+    assert forward > 0
+    assert (step is None) == (norm == "batch")
+    twice = activation_bytes(net, channels=1, size_hw=(2 * net.divisor, 2 * net.divisor))
+    assert twice[1] is not None
+
+
+def test_the_smallest_image_is_measured(look_at: Callable[..., Probed], tmp_path: Path) -> None:
+    # Not exported, so that no time goes into a file.
+    net = NetConfig(architecture="pspnet", encoder="resnet18", encoder_weights=None)
+    found = probe_cost(look_at(net), tmp_path, side_px=1)
+    assert found["forward_mib"] > 0
+    assert "training_step_mib" not in found
+    assert {"cost.csv", "cost.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_what_the_machine_cannot_hold_is_refused_before_it_is_tried(
+    look_at: Callable[..., Probed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side_px in (32_769, 10**9):
+        with pytest.raises(RequestInvalid, match=r"give a side .* of 32768 px or less"):
+            probe_cost(look_at(), tmp_path, side_px=side_px)
+    monkeypatch.setattr(cost, "memory_of", lambda device: 2**20)
+    with pytest.raises(RequestInvalid, match="GiB for an image of 400 x 400 px, and this machine"):
+        probe_cost(look_at(), tmp_path, side_px=400)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nets_of_one_name_are_refused(look_at: Callable[..., Probed], tmp_path: Path) -> None:

@@ -133,5 +133,6 @@ def test_images_of_a_working_size_are_taken_whole(look_at: Look) -> None:
 
 
 def test_a_grid_without_a_middle_is_refused(look_at: Look, tmp_path: Path) -> None:
-    with pytest.raises(RequestInvalid, match="odd"):
-        compare_landscape([look_at()], tmp_path, points=10)
+    for points in (10, 3, 100_000_001):
+        with pytest.raises(RequestInvalid, match=r"--grid.* must be odd.* 5 to 501"):
+            compare_landscape([look_at()], tmp_path, points=points)

@@ -56,6 +56,16 @@ def test_an_added_skip_that_is_cut_is_the_decoder_alone(look_at: Look) -> None:
     np.testing.assert_array_equal(by_name(probed)["all skips"].answer(image), twin.answer(image))
 
 
+def test_a_gain_that_is_given_twice_counts_once(look_at: Look, tmp_path: Path) -> None:
+    probed = replace(look_at(), stems=("i2",))
+    once, twice = (
+        probe_lesion(probed, tmp_path / name, gains=gains)
+        for name, gains in (("once", (0.0, 0.5)), ("twice", (0.0, 0.5, -0.0, 0.5)))
+    )
+    assert once == twice
+    assert (tmp_path / "once/cases.csv").read_text() == (tmp_path / "twice/cases.csv").read_text()
+
+
 def test_a_residual_block_that_is_dropped_is_its_shortcut(look_at: Look) -> None:
     probed = look_at(RESIDUAL)
     lesions = by_name(probed)

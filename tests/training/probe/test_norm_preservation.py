@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from contract.errors import RequestInvalid
 from training.fit.losses import LossConfig, build_loss
 from training.nets.blocks import ResidualUnit
 from training.nets.config import NetConfig
@@ -100,5 +101,5 @@ def test_looking_leaves_no_trace_and_makes_a_figure(tmp_path: Path) -> None:
 
 
 def test_a_net_of_other_blocks_is_refused() -> None:
-    with pytest.raises(ValueError, match="SmpNet is not made of our blocks"):
+    with pytest.raises(RequestInvalid, match="SmpNet is not made of our blocks"):
         net_units(fresh(NetConfig(architecture="fpn")).net)

@@ -41,11 +41,15 @@ def test_what_cannot_be_looked_at_is_refused(
 ) -> None:
     assert main(["probe", "boundary", str(tmp_path)]) == 1
     assert "checkpoints/best.ckpt" in capsys.readouterr().err
+    assert main(["probe", "boundary", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere is not there; give a checkpoint" in capsys.readouterr().err
     for options, said in (
         (["boundary", "--limit", "0"], "--limit must be 1 or more"),
         (["boundary", "--grid", "11"], "--grid is an option of the probe landscape"),
         (["lesion", "--gains", "0.5,1"], "--gains takes numbers from 0 up to 1"),
         (["cost", "--side", "0"], "--side must be 1 px or more"),
+        (["shift", "--seed", str(2**64)], "--seed must be 0 to 4294967295"),
+        (["shift", "--seed=-1"], "--seed must be 0 to"),
         (["gradient-flow", "--against", str(tmp_path)], "looks at one net"),
     ):
         assert main(["probe", options[0], str(tmp_path), *options[1:]]) == 1
