@@ -18,7 +18,7 @@ from training.report.figure import GREY, canvas, style
 from training.study.analyse import Analysis
 from training.study.arm_look import Look, arm_looks
 from training.study.figures import FOLDER, Drawn, keep, legend_below
-from training.study.findings import quoted
+from training.study.phrases import quoted
 
 Row = Mapping[str, str]
 
@@ -241,6 +241,7 @@ def _shift(
                 )
             panel.set(title=kind, xlabel="strength", ylabel="Dice")
             panel.label_outer()
+            panel.tick_params(axis="y", labelleft=True)  # each has a scale of its own
         legend_below(figure, looks, list(tables))
         caption = (
             f"Dice on {dataset} as its images are shifted away from those of the training (0: as "
