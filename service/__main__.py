@@ -11,21 +11,30 @@ from types import FrameType
 
 from service.command_line import parse_settings
 
-DEVICE_REFUSED = 3
-ADDRESS_REFUSED = 4
+DEVICE_REFUSED, ADDRESS_REFUSED, KEYS_REFUSED = 3, 4, 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load the models, serve them until SIGTERM or Ctrl-C, return the exit status."""
-    settings = parse_settings(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["key"]:
+        from service.keys import main as make_key
+
+        return make_key(arguments[1:])
+    settings = parse_settings(arguments)
     # Here, so that --help and a wrong setting need not wait for them.
     from contract.errors import DeviceUnavailable
     from service.app import create_app
-    from service.errors import AddressUnavailable
+    from service.errors import AddressUnavailable, KeysInvalid
     from service.logs import set_up_logging
     from service.repository.load import load_repository
     from service.server import bind, serve
 
+    refusals = {
+        DeviceUnavailable: DEVICE_REFUSED,
+        AddressUnavailable: ADDRESS_REFUSED,
+        KeysInvalid: KEYS_REFUSED,
+    }
     set_up_logging()
     # uvicorn raises the signal again when it is done; the default would then kill with status
     # 143, and as process 1 of a container it would be ignored while the models load.
@@ -35,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with bind(settings.host, settings.port) as listener:
             repository = load_repository(settings)
             serve(create_app(settings, repository=repository), settings, repository, listener)
-    except (DeviceUnavailable, AddressUnavailable) as error:
+    except tuple(refusals) as error:
         print(f"longskip: not started: {error}", file=sys.stderr)
-        return DEVICE_REFUSED if isinstance(error, DeviceUnavailable) else ADDRESS_REFUSED
+        return refusals[type(error)]
     return 0
 
 

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from contract.errors import LongskipError
 from contract.version import __version__
 from service.engine.engine import Engine
+from service.keys import Keys
 from service.metrics import Metrics
 from service.page import routes as page_routes
 from service.protocols import (
@@ -23,9 +24,12 @@ from service.protocols import (
     v2_health,
     v2_infer,
     v2_models,
+    v2_repository,
 )
+from service.protocols.guard import Guard
 from service.protocols.observe import Observe
 from service.protocols.problems import problem_for, problem_response
+from service.repository.keeper import Keeper
 from service.repository.load import load_repository
 from service.repository.repository import Repository
 from service.running import Running
@@ -54,8 +58,11 @@ def create_app(
         loaded = repository
         if loaded is None:
             loaded = await asyncio.to_thread(load_repository, settings)
-        async with Engine(loaded, settings, metrics) as engine:
-            app.state.running = Running(settings, loaded, engine, metrics)
+        async with (
+            Engine(loaded, settings, metrics) as engine,
+            Keeper(loaded, engine, settings) as keeper,
+        ):
+            app.state.running = Running(settings, loaded, engine, keeper, metrics)
             yield
 
     app = FastAPI(
@@ -73,7 +80,7 @@ def create_app(
     )
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
-    v1, v2 = (v1_segment, v1_models), (v2_health, v2_models, v2_infer)
+    v1, v2 = (v1_segment, v1_models), (v2_health, v2_models, v2_infer, v2_repository)
     for routes in (*v1, *v2, metrics_text, page_routes):
         app.include_router(routes.router)
     return app
@@ -95,4 +102,6 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
             expose_headers=["*"],
         )
         layers.append(cors)
+    known = Keys.read(settings.keys) if settings.keys is not None else None
+    layers.append(Middleware(Guard, known, dev=settings.dev))
     return layers

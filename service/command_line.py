@@ -41,7 +41,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, field in Settings.model_fields.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=_help(name, field))
+        # A switch may stand alone.
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", metavar="VALUE", help=_help(name, field), **alone
+        )
     return parser
 
 

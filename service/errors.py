@@ -7,10 +7,13 @@ LongskipError
 ├── NotAcceptable          406  the Accept header names no format that there is
 ├── MediaTypeUnsupported   415  a Content-Type that is no image
 ├── Overloaded             429  queue or memory full: come again
+├── KeyMissing             401  no API key, or a wrong one
+├── Forbidden              403  the key does not open this
 ├── ModelNotReady          503  the model is there but failed its proof
 ├── DeadlineExceeded       504  no answer in time
 ├── ClientGone             499  nobody waits for the answer any more
-└── AddressUnavailable     --   the service does not start: its port is taken
+├── AddressUnavailable     --   the service does not start: its port is taken
+└── KeysInvalid            --   the service does not start: its file of keys cannot be used
 """
 
 from imaging.errors import LongskipError
@@ -64,3 +67,15 @@ class ClientGone(LongskipError):
 
 class AddressUnavailable(LongskipError):
     """The service cannot listen where it should."""
+
+
+class KeysInvalid(LongskipError):
+    """The file of API keys cannot be used."""
+
+
+class KeyMissing(LongskipError):
+    """No API key came, or one that is not known."""
+
+
+class Forbidden(LongskipError):
+    """The key does not open what is asked for."""

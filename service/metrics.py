@@ -1,6 +1,7 @@
 """What ``/metrics`` tells: counts and times, never a name from a request."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -16,8 +17,14 @@ STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 BATCH_IMAGES = (1, 2, 4, 8, 16, 32)
 
 
-class HasWaiting(Protocol):
-    """Something with a queue."""
+class HasQueue(Protocol):
+    """Something with a queue, of a model's version.
+
+    Attributes:
+        key: name and version.
+    """
+
+    key: tuple[str, int]
 
     @property
     def waiting(self) -> int:
@@ -83,8 +90,8 @@ class Metrics:
 
         return observe
 
-    def watch_queues(self, queues: Mapping[tuple[str, int], HasWaiting]) -> None:
-        """Report the depth of these queues, by model and version."""
+    def watch_queues(self, queues: Callable[[], Iterable[HasQueue]]) -> None:
+        """Report the depth of the queues that there are whenever somebody asks."""
         self._registry.register(_QueueDepths(queues))
 
     def exposition(self) -> bytes:
@@ -93,13 +100,16 @@ class Metrics:
 
 
 class _QueueDepths(Collector):
-    def __init__(self, queues: Mapping[tuple[str, int], HasWaiting]) -> None:
+    def __init__(self, queues: Callable[[], Iterable[HasQueue]]) -> None:
         self._queues = queues
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         family = GaugeMetricFamily(
             "longskip_queue_depth", "Images that wait for their model.", labels=("model", "version")
         )
-        for (name, version), queue in self._queues.items():
-            family.add_metric((name, str(version)), queue.waiting)
+        waiting: Tally[tuple[str, int]] = Tally()
+        for queue in self._queues():  # two of one version while a new file takes over
+            waiting[queue.key] += queue.waiting
+        for (name, version), count in waiting.items():
+            family.add_metric((name, str(version)), count)
         yield family

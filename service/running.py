@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from service.engine.engine import Engine
 from service.metrics import Metrics
+from service.repository.keeper import Keeper
 from service.repository.repository import Repository
 from service.settings import Settings
 from service.trace import SCOPE_KEY, Trace
@@ -19,6 +20,7 @@ class Running:
     settings: Settings
     repository: Repository
     engine: Engine
+    keeper: Keeper
     metrics: Metrics
 
 

@@ -12,7 +12,7 @@ from service.connection import Connection
 from service.errors import AddressUnavailable
 from service.page.routes import list_samples
 from service.protocols.openapi import RESEARCH_USE_ONLY
-from service.repository.repository import FailedModel, Repository
+from service.repository.repository import Repository, UnusedModel
 from service.settings import Settings
 
 WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
@@ -107,7 +107,7 @@ def _models(repository: Repository) -> str:
     if not entries:
         return "none found; set LONGSKIP_MODELS"
     return ", ".join(
-        f"{e.name}/{e.version}" + (" (failed)" if isinstance(e, FailedModel) else "")
+        f"{e.name}/{e.version}" + (" (failed)" if isinstance(e, UnusedModel) else "")
         for e in entries
     )
 

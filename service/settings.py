@@ -23,6 +23,21 @@ class Settings(BaseSettings):
         description="folder of models, <name>/<version>/model.onnx",
         examples=["/srv/models"],
     )
+    keys: Path | None = Field(
+        default=None,
+        description="file of API keys, see `python -m service key --help`; none: no key is asked",
+        examples=["/run/secrets/keys.yaml"],
+    )
+    dev: bool = Field(
+        default=False,
+        description="load and unload models without a key, from this machine only",
+        examples=["true"],
+    )
+    reload: bool = Field(
+        default=True,
+        description="follow the models' folder: new, changed and removed files, without a restart",
+        examples=["false"],
+    )
     host: str = Field(
         default="127.0.0.1",
         description="address to listen on; 0.0.0.0 opens the service to the network",
@@ -124,6 +139,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_decoded_megapixels {self.max_decoded_megapixels:g} holds less than one image "
                 f"of max_pixels {self.max_pixels}; raise the first or lower the second"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dev_stays_here(self) -> Self:
+        if self.dev and self.host not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError(
+                f"dev lets everybody who reaches {self.host} load and unload models; listen on "
+                "127.0.0.1, or give keys instead"
             )
         return self
 

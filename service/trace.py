@@ -36,6 +36,7 @@ class Trace:
         answer_format: ``png``, ``json``, …, or empty.
         images: that the request brought.
         skip_gain: of the answer, as the request's option takes it; empty where there is no dial.
+        caller: name of the key that came with it, or empty.
         refused_for: why the request was turned away, a slug, or empty.
     """
 
@@ -46,6 +47,7 @@ class Trace:
     answer_format: str = ""
     images: int = 1
     skip_gain: str = ""
+    caller: str = ""
     refused_for: str = ""
 
     @contextmanager

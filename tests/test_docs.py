@@ -12,6 +12,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from contract import __main__ as contract_command
+from service import keys
 from service.command_line import parse_settings
 from service.engine.encode import ENCODINGS
 from service.metrics import Metrics
@@ -73,10 +74,16 @@ LINES = [
 ]
 
 
+def _parse_service(arguments: Sequence[str]) -> object:
+    if arguments[:1] == ["key"]:
+        return keys.build_parser().parse_args(arguments[1:])
+    return parse_settings(arguments)
+
+
 @pytest.fixture(scope="module")
 def parsers() -> dict[str, Callable[[Sequence[str]], object]]:
     """The real parser of every command, by the words that call it."""
-    found: dict[str, Callable[[Sequence[str]], object]] = {"service": parse_settings}
+    found: dict[str, Callable[[Sequence[str]], object]] = {"service": _parse_service}
     for name, (module, _) in COMMANDS.items():
         found[f"training {name}"] = importlib.import_module(module).build_parser().parse_args
     found["contract"] = contract_command._parser().parse_args
@@ -157,7 +164,7 @@ def test_the_readme_lists_every_format() -> None:
 
 def test_metrics_named_are_exposed() -> None:
     metrics = Metrics()
-    metrics.watch_queues({})
+    metrics.watch_queues(tuple)
     named = set(re.findall(r"`(longskip_\w+)`", _guide("serve")))
     exposed = set(re.findall(r"^# TYPE (\w+)", metrics.exposition().decode(), re.MULTILINE))
     assert named

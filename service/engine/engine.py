@@ -31,31 +31,47 @@ class Engine:
 
     def __init__(self, repository: Repository, settings: Settings, metrics: Metrics) -> None:
         self.budget = PixelBudget(int(settings.max_decoded_megapixels * 1e6))
+        self._settings, self._metrics = settings, metrics
         self._codecs = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="codec")
-        self._schedulers = {
-            served.key: Scheduler(
-                served.model,
-                max_batch=settings.max_batch,
-                max_batch_pixels=batch_pixels(served.model),
-                queue_size=settings.queue_size,
-                lanes=_lanes(served, settings),
-                observe_batch=metrics.batch_observer(*served.key),
-            )
-            for served in repository.ready
-        }
-        metrics.watch_queues({key: s for key, s in self._schedulers.items()})
+        self._schedulers: dict[SegmentationModel, Scheduler] = {}
+        for served in repository.ready:
+            self.take_up(served)
+        metrics.watch_queues(lambda: list(self._schedulers.values()))
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for scheduler in self._schedulers.values():
+        for scheduler in list(self._schedulers.values()):
             await scheduler.close()
         await asyncio.get_running_loop().run_in_executor(None, self._codecs.shutdown)
 
+    def take_up(self, served: ServedModel) -> None:
+        """Be ready to run a model."""
+        self._schedulers[served.model] = Scheduler(
+            served.model,
+            key=served.key,
+            max_batch=self._settings.max_batch,
+            max_batch_pixels=batch_pixels(served.model),
+            queue_size=self._settings.queue_size,
+            lanes=_lanes(served, self._settings),
+            observe_batch=self._metrics.batch_observer(*served.key),
+        )
+
+    async def retire(self, served: ServedModel) -> None:
+        """Answer who waits for a model that nobody finds any more, and let it go."""
+        scheduler = self._schedulers[served.model]
+        await scheduler.wait_until_idle()
+        # Not before: until then, its waiting images are counted.
+        del self._schedulers[served.model]
+        await scheduler.close()
+
     def scheduler(self, served: ServedModel) -> Scheduler:
-        """Return the scheduler of a model that is ready."""
-        return self._schedulers[served.key]
+        """Return the scheduler of a model that was just found in the repository.
+
+        Keep it for as long as the request goes on; a later look-up may not find it any more.
+        """
+        return self._schedulers[served.model]
 
     async def in_codec_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run decoding or encoding in one of the threads for it."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.model import Segmentation
+from contract.spec import ModelSpec
 from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
 from service.engine.queue import Job, JobQueue
@@ -20,6 +21,8 @@ from service.engine.run import SegmentationModel, run_batch
 from service.errors import Overloaded
 from service.trace import Trace
 
+ModelKey = tuple[str, int]
+"""Name and version."""
 Run: TypeAlias = "asyncio.Future[list[Segmentation | Exception]]"
 """What one run gives: an outcome per image, in order."""
 ObserveBatch = Callable[[int, float], None]
@@ -47,18 +50,23 @@ class Scheduler:
     """Runs one model's images in threads of its own.
 
     Batches are whatever waits when a run may begin: an idle service adds no delay.
+
+    Attributes:
+        key: name and version of the model.
     """
 
     def __init__(
         self,
         model: SegmentationModel,
         *,
+        key: ModelKey,
         max_batch: int,
         max_batch_pixels: int,
         queue_size: int,
         lanes: Lanes | None = None,
         observe_batch: ObserveBatch = lambda _images, _seconds: None,
     ) -> None:
+        self.key = key
         self._model = model
         self._max_batch = max_batch
         self._max_batch_pixels = max_batch_pixels
@@ -68,12 +76,19 @@ class Scheduler:
         self._lane_pixels = model.spec.whole_image_max_pixels // (lanes.count if lanes else 1)
         self._observe_batch = observe_batch
         self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._queue = JobQueue()
         self._threads = ThreadPoolExecutor(
             lanes.count if lanes is not None else 1, thread_name_prefix=f"run-{model.spec.name}"
         )
         self._whole_run: Run | None = None
         self._lane_runs: set[Run] = set()
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model's file promises."""
+        return self._model.spec
 
     @property
     def waiting(self) -> int:
@@ -86,6 +101,10 @@ class Scheduler:
         for run in (*self._lane_runs, *([self._whole_run] if self._whole_run is not None else [])):
             run.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no request holds a slot."""
+        await self._idle.wait()
 
     def check_room(self) -> None:
         """Tell, before a body is read, whether a slot would be free.
@@ -109,10 +128,13 @@ class Scheduler:
         """
         self.check_room()
         self._under_way += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._under_way -= 1
+            if self._under_way == 0:
+                self._idle.set()
 
     async def segment(
         self,

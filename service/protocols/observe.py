@@ -71,6 +71,7 @@ def _log_access(scope: Scope, trace: Trace, method: str, *, status: int, sent_by
         "status": status,
         "model": f"{model.name}/{model.version}" if model is not None else "",
         "format": trace.answer_format,
+        "caller": trace.caller,
         "refused_for": trace.refused_for,
         "sent_bytes": sent_bytes,
         "ms": round(trace.elapsed_s * 1e3, 1),

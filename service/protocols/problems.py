@@ -17,7 +17,7 @@ from starlette.types import Scope
 from contract import errors as contract_errors
 from contract.errors import LongskipError
 from service import errors as service_errors
-from service.errors import Overloaded
+from service.errors import KeyMissing, Overloaded
 from service.trace import Trace
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -71,6 +71,8 @@ KINDS: dict[type[Exception], ProblemKind] = {
         415, "unsupported-media-type", "The body is no image"
     ),
     service_errors.Overloaded: ProblemKind(429, "overloaded", "No room now"),
+    service_errors.KeyMissing: ProblemKind(401, "key-missing", "A key is needed"),
+    service_errors.Forbidden: ProblemKind(403, "forbidden", "The key does not open this"),
     service_errors.ModelNotReady: ProblemKind(503, "model-not-ready", "The model is not ready"),
     service_errors.DeadlineExceeded: ProblemKind(504, "deadline", "No answer in time"),
     service_errors.ClientGone: ProblemKind(CLIENT_CLOSED_REQUEST, "client-gone", "Client gone"),
@@ -98,6 +100,8 @@ def problem_for(error: Exception) -> Problem:
     kind = next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), None)
     if kind is None or not isinstance(error, LongskipError):
         return Problem(UNEXPECTED, UNEXPECTED_DETAIL)
+    if isinstance(error, KeyMissing):
+        return Problem(kind, str(error), {"WWW-Authenticate": "Bearer"})
     if isinstance(error, Overloaded):
         again = {"Retry-After": str(error.retry_after_s)}
         return Problem(kind, str(error), again, cause=error.reason)

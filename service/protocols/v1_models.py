@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from service.errors import ModelNotReady
 from service.protocols.openapi import problem_answer
-from service.repository.repository import Entry, FailedModel, Repository, ServedModel
+from service.repository.repository import Entry, Repository, ServedModel, UnusedModel
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["models"])
@@ -33,10 +33,10 @@ class SkipLevel(BaseModel):
 
 
 class VersionEntry(BaseModel):
-    """One version; a failed one says why and is not used."""
+    """One version; ``reason``: why it, or a newer file of it, is not used."""
 
     version: int
-    state: Literal["ready", "failed"]
+    state: Literal["ready", "failed", "unloaded"]
     reason: str | None = None
     sha256: str | None = None
     provider: str | None = None
@@ -47,7 +47,7 @@ class ModelEntry(BaseModel):
     """One model; the fields after ``versions`` are those of ``default_version``."""
 
     name: str
-    state: Literal["ready", "failed"]
+    state: Literal["ready", "failed", "unloaded"]
     reason: str | None = None
     default_version: int | None = None
     versions: list[VersionEntry]
@@ -81,7 +81,7 @@ class ModelDetail(ModelEntry):
 
 @router.get("/v1/models", summary="List the models")
 def list_models(running: RunningService) -> ModelIndex:
-    """Return every model found at start, those that failed with the reason."""
+    """Return every model that is there, those that cannot be used with the reason."""
     repository = running.repository
     return ModelIndex(models=[ModelEntry(**_entry(repository, n)) for n in repository.names])
 
@@ -117,20 +117,18 @@ def show_version(
     try:
         served = running.repository.find(model, version)
     except ModelNotReady as error:
-        return ModelDetail(
-            name=model, state="failed", reason=str(error), versions=fields["versions"]
-        )
+        state = next(one.state for one in fields["versions"] if one.version == version)
+        return ModelDetail(name=model, state=state, reason=str(error), versions=fields["versions"])
     trace.model = served.identity
     return ModelDetail(**(fields | _facts(served)), spec=_spec(served))
 
 
 def _entry(repository: Repository, name: str) -> dict[str, Any]:
-    versions = repository.versions(name)
+    versions = [_version(entry) for entry in repository.versions(name)]
     served = repository.default(name)
-    fields: dict[str, Any] = {"name": name, "versions": [_version(entry) for entry in versions]}
+    fields: dict[str, Any] = {"name": name, "versions": versions}
     if served is None:
-        reasons = [entry.reason for entry in versions if isinstance(entry, FailedModel)]
-        return fields | {"state": "failed", "reason": reasons[-1]}
+        return fields | {"state": versions[-1].state, "reason": versions[-1].reason}
     return fields | {"default_version": served.version} | _facts(served)
 
 
@@ -159,11 +157,12 @@ def _facts(served: ServedModel) -> dict[str, Any]:
 
 
 def _version(entry: Entry) -> VersionEntry:
-    if isinstance(entry, FailedModel):
-        return VersionEntry(version=entry.version, state="failed", reason=entry.reason)
+    if isinstance(entry, UnusedModel):
+        return VersionEntry(version=entry.version, state=entry.state, reason=entry.reason)
     return VersionEntry(
         version=entry.version,
         state="ready",
+        reason=entry.complaint or None,
         sha256=entry.model.sha256,
         provider=entry.model.provider,
         precision=entry.model.precision,

@@ -13,12 +13,12 @@ from imaging.decode import Orientation
 from service.engine.admit import admit
 from service.engine.decode import decode
 from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, encode
+from service.engine.scheduler import Scheduler
 from service.errors import BodyTooSlow
 from service.protocols.negotiate import choose_format
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
 from service.protocols.skip_gain import Gains, choose_gains, spell_gains
 from service.protocols.wait import wait_while_wanted
-from service.repository.repository import ServedModel
 from service.running import Running
 from service.trace import SCOPE_KEY, Trace
 
@@ -131,7 +131,7 @@ async def _segment(
     try:
         with scheduler.slot():
             body = await wait_while_wanted(
-                _answer(upload, served, answer_format, options, gains, running, trace),
+                _answer(upload, scheduler, answer_format, options, gains, running, trace),
                 request.receive,
                 seconds_left=deadline_s - trace.elapsed_s,
                 deadline_s=deadline_s,
@@ -165,7 +165,7 @@ async def _admit_in_time(request: Request, running: Running, trace: Trace) -> Up
 
 async def _answer(
     upload: UploadFile,
-    served: ServedModel,
+    scheduler: Scheduler,
     answer_format: AnswerFormat,
     options: SegmentOptions,
     gains: Gains | None,
@@ -173,7 +173,7 @@ async def _answer(
     trace: Trace,
 ) -> bytes:
     """Data's way: decode, queue, batch, run, encode."""
-    engine, spec, encoding = running.engine, served.model.spec, ENCODINGS[answer_format]
+    engine, spec, encoding = running.engine, scheduler.spec, ENCODINGS[answer_format]
     with engine.budget.lease() as lease:
         with trace.stage("decode"):
             image = await engine.in_codec_thread(
@@ -185,7 +185,7 @@ async def _answer(
                 lease=lease,
                 keep_pixels=encoding.needs_pixels,
             )
-        segmentation = await engine.scheduler(served).segment(
+        segmentation = await scheduler.segment(
             image.image_chw,
             probabilities=encoding.needs_probabilities,
             skip_gain=gains,

@@ -8,11 +8,16 @@ from fastapi.responses import JSONResponse
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.version import __version__
 from service.protocols.openapi import error_answer
-from service.repository.repository import FailedModel, Repository
+from service.repository.repository import Repository, UnusedModel
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["health"])
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+)
 MODEL_RESPONSES: dict[int | str, dict[str, Any]] = {
     400: error_answer("the model is there and failed its proof"),
     404: error_answer("no such model or version"),
@@ -70,7 +75,7 @@ def _why_not_ready(repository: Repository) -> str | None:
         f"{entry.name}/{entry.version}: {entry.reason}"
         for name in repository.names
         for entry in repository.versions(name)
-        if isinstance(entry, FailedModel)
+        if isinstance(entry, UnusedModel)
     ]
     if not failed:
         return "there are no models; put <name>/<version>/model.onnx in LONGSKIP_MODELS"

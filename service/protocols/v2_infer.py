@@ -20,6 +20,7 @@ from contract.model import Segmentation
 from contract.skip_gain import checked_rows
 from service.engine.admit import admit_bytes
 from service.engine.budget import PixelLease
+from service.engine.scheduler import Scheduler
 from service.errors import BodyTooSlow
 from service.protocols.compression import choose_encoding, compress, expand
 from service.protocols.openapi import INFER_BODY, INFER_RESPONSES
@@ -78,7 +79,7 @@ async def infer(request: Request, model: str, version: int | None = None) -> Res
                 )
             deadline_s = min(running.settings.deadline_s, asked.timeout_s or np.inf)
             body, length = await wait_while_wanted(
-                _answer(asked, served, running, lease, trace),
+                _answer(asked, served, scheduler, running, lease, trace),
                 request.receive,
                 seconds_left=deadline_s - trace.elapsed_s,
                 deadline_s=deadline_s,
@@ -135,6 +136,7 @@ def _read(
 async def _answer(
     asked: InferRequest,
     served: ServedModel,
+    scheduler: Scheduler,
     running: Running,
     lease: PixelLease,
     trace: Trace,
@@ -142,7 +144,6 @@ async def _answer(
     images, gains = checked_inputs(asked, served, running)
     outputs = checked_outputs(asked, served)
     trace.images = len(images)
-    scheduler = running.engine.scheduler(served)
     traces = [Trace(trace.request_id) for _ in images]
     answers = await asyncio.gather(
         *(

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from contract.errors import DeviceUnavailable, LongskipError, ModelBroken, ModelNotFound
@@ -11,7 +12,13 @@ from contract.repository import MODEL_FILE, find_model, list_models, list_versio
 from contract.session import CPU_PROVIDER, Device, usable_cores, why_no_cuda
 from contract.spec import ModelSpec, Precision
 from service.repository.left_out import left_out
-from service.repository.repository import Entry, FailedModel, Repository, ServedModel
+from service.repository.repository import (
+    Entry,
+    Repository,
+    ServedModel,
+    Stamp,
+    UnusedModel,
+)
 from service.settings import Settings
 
 # What a variant's spec has of its own; all else it has from the model that it was made of.
@@ -33,15 +40,33 @@ def load_repository(settings: Settings) -> Repository:
     for path, reason in left_out(settings.models):
         _log.warning("%r is left out: %s", str(path), reason)
     return Repository(
-        _load(settings, name, version)
+        open_version(settings, name, version)
         for name in list_models(settings.models)
         for version in list_versions(settings.models, name)
     )
 
 
-def _load(settings: Settings, name: str, version: int) -> Entry:
+def stamp_of(folder: Path) -> Stamp:
+    """Return what tells a version's model files from others that take their place."""
+    stamps = set()
+    for path in folder.glob("*.onnx"):
+        with suppress(FileNotFoundError):  # gone since it was listed
+            status = path.stat()
+            stamps.add((path.name, status.st_size, status.st_mtime_ns, status.st_ino))
+    return frozenset(stamps)
+
+
+def open_version(settings: Settings, name: str, version: int) -> Entry:
+    """Open one version and let it prove itself; whatever is wrong with it is told, not raised.
+
+    Raises:
+        DeviceUnavailable: a GPU is asked for and cannot be used.
+        ModelNotFound: it is there no more.
+    """
     began_s = time.monotonic()
     path = find_model(settings.models, name, version)
+    # Before it is opened: a file that changes meanwhile then has another one, and is opened again.
+    stamp = stamp_of(path.parent)
     try:
         model = _open(path, settings)
         one_core = _open_for_one_core(model, settings)
@@ -50,13 +75,13 @@ def _load(settings: Settings, name: str, version: int) -> Entry:
     except Exception as error:  # whatever a damaged file sets off, the others are served
         reason = _reason(error, path.parent)
         _log.error("%s/%d cannot be used: %s", name, version, reason)
-        return FailedModel(name=name, version=version, reason=reason)
+        return UnusedModel(name, version, reason, stamp=stamp)
     took_s = time.monotonic() - began_s
     _log.info(
         "%s/%d ready: %s on %s, proved in %.1f s",
         *(name, version, model.precision, model.provider, took_s),
     )
-    return ServedModel(name=name, version=version, model=model, one_core=one_core)
+    return ServedModel(name, version, model, one_core, stamp)
 
 
 def _open(path: Path, settings: Settings) -> Model:

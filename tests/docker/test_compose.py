@@ -8,7 +8,8 @@ from service.settings import ENVIRONMENT_PREFIX, Settings
 SERVICES = ("cpu", "gpu")
 JOBS = ("train", "train-gpu")
 # Where things are inside the image; outside, compose's own variables decide.
-FIXED_BY_THE_IMAGE = {"HOST", "MODELS", "PORT", "SAMPLES"}
+# DEV is for a service that listens on its own machine only.
+FIXED_BY_THE_IMAGE = {"DEV", "HOST", "MODELS", "PORT", "SAMPLES"}
 
 
 def test_has_the_profiles_that_the_guide_names(compose: dict[str, Any]) -> None:

@@ -251,7 +251,8 @@ def serve_in_thread() -> ServeInThread:
     @contextmanager
     def serve(served: Sequence[tuple[str, SegmentationModel]], **settings: Any) -> Iterator[str]:
         repository = Repository(ServedModel(name, 1, model) for name, model in served)
-        app = create_app(Settings(**settings), repository=repository)
+        # No folder stands behind these models, so none is followed.
+        app = create_app(Settings(**{"reload": False, **settings}), repository=repository)
         prefix = settings.get("root_path", "")
         config = uvicorn.Config(
             app, http=Connection, port=0, root_path=prefix, log_config=None, access_log=False

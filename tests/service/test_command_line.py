@@ -76,7 +76,8 @@ def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for name, field in Settings.model_fields.items():
-        assert f"--{name.replace('_', '-')} VALUE" in text
+        value = "[VALUE]" if field.annotation is bool else "VALUE"
+        assert f"--{name.replace('_', '-')} {value}" in text
         shown = "none" if field.default in (None, (), "") else field.default
         assert f"[LONGSKIP_{name.upper()}, default {shown}, e.g. " in text
     assert "examples:" in text

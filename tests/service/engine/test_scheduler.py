@@ -51,6 +51,7 @@ class Bench:
         self.budget = PixelBudget(10**9)
         self.scheduler = Scheduler(
             self.whole,
+            key=("grey", 1),
             max_batch=8,
             max_batch_pixels=64 * 64,
             queue_size=64,

@@ -34,6 +34,8 @@ STATUSES = {
     errors.BodyMalformed: 400,
     errors.NotAcceptable: 406,
     errors.MediaTypeUnsupported: 415,
+    errors.KeyMissing: 401,
+    errors.Forbidden: 403,
     errors.ModelNotReady: 503,
     errors.DeadlineExceeded: 504,
     errors.ClientGone: 499,
@@ -53,9 +55,10 @@ def test_every_error_of_the_service_has_its_status() -> None:
         for cls in vars(errors).values()
         if isinstance(cls, type) and cls.__module__ == errors.__name__
     ]
-    # The last is told at the start, never to a client.
-    assert set(own) <= {*STATUSES, Overloaded, errors.AddressUnavailable}
-    assert len(own) == 10
+    # The last two are told at the start, never to a client.
+    at_the_start = {errors.AddressUnavailable, errors.KeysInvalid}
+    assert set(own) <= {*STATUSES, Overloaded, *at_the_start}
+    assert len(own) == 13
 
 
 def test_overloaded_says_when_to_come_again() -> None:

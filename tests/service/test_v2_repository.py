@@ -1,0 +1,133 @@
+"""The repository of a running service: index, load and unload, and new files under load."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from contract.model import Model
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def root(tmp_path: Path, build_threshold_model: Build) -> Path:
+    """Two models, one of them broken."""
+    build_threshold_model(tmp_path / "m" / "1" / "model.onnx", name="m")
+    (tmp_path / "torn" / "1").mkdir(parents=True)
+    (tmp_path / "torn" / "1" / "model.onnx").write_bytes(b"torn")
+    return tmp_path
+
+
+def test_the_stock_client_lists_loads_and_unloads(root: Path, start_service: Any) -> None:
+    with (
+        start_service(models=root, dev=True, reload=False) as service,
+        triton.InferenceServerClient(service.address.removeprefix("http://")) as stock,
+    ):
+        index = {entry["name"]: entry for entry in stock.get_model_repository_index()}
+        assert index["m"] == {"name": "m", "version": "1", "state": "READY", "reason": ""}
+        assert index["torn"]["state"] == "UNAVAILABLE"
+        assert index["torn"]["reason"]
+        stock.unload_model("m")
+        assert not stock.is_model_ready("m")
+        assert not stock.is_server_ready()
+        assert stock.get_model_repository_index()[0]["reason"] == "unloaded"
+        stock.load_model("m")
+        assert stock.is_model_ready("m")
+        for wrong in ("nowhere", "torn", "..%2Fm"):
+            with pytest.raises(InferenceServerException) as refused:
+                stock.load_model(wrong)
+            assert refused.value.status() in ("400", "404")
+        with pytest.raises(InferenceServerException, match="no parameters"):
+            stock.load_model("m", config='{"max_batch_size": 1}')
+
+
+def test_without_a_key_or_dev_nothing_is_loaded(client: httpx.Client) -> None:
+    for verb in ("load", "unload"):
+        refused = client.post(f"/v2/repository/models/grey/{verb}")
+        assert refused.status_code == 403
+        assert "LONGSKIP_KEYS" in refused.json()["error"]
+    assert client.get("/v2/models/grey/ready").status_code == 200
+
+
+def test_a_page_of_another_origin_cannot_unload(root: Path, start_service: Any) -> None:
+    with start_service(models=root, dev=True) as service:
+        url = f"{service.address}/v2/repository/models/m/unload"
+        headers = {"Origin": "https://elsewhere.example"}
+        assert httpx.post(url, headers=headers, trust_env=False).status_code == 403
+
+
+def test_the_index_refuses_bodies_that_are_none(client: httpx.Client) -> None:
+    url = "/v2/repository/index"
+    assert {one["state"] for one in client.post(url, content=b'{"ready": true}').json()} == {
+        "READY"
+    }
+    for body in (b"[]", b"{", b"x" * 20_000):
+        refused = client.post(url, content=body)
+        assert refused.status_code == 400
+        assert refused.json()["error"]
+
+
+def test_files_change_under_load_and_every_answer_is_of_the_file_it_names(
+    root: Path, start_service: Any, build_threshold_model: Build, tmp_path_factory: Any
+) -> None:
+    aside = tmp_path_factory.mktemp("aside")
+    files = [root / "m" / "1" / "model.onnx"]
+    for place, threshold in enumerate((-0.6, 0.1, 0.9)):
+        files.append(build_threshold_model(aside / f"{place}.onnx", name="m", threshold=threshold))
+    images = np.random.default_rng(0).random((1, 1, 24, 24), np.float32) * 255
+    expected: dict[str, bytes] = {}
+    for file in files:
+        model = Model.open(file, device="cpu", threads=1)
+        expected[model.sha256] = model.segment(images[0]).labels.tobytes()
+    assert len(set(expected.values())) == len(files)
+    torn = files[1].read_bytes()[:1000]
+    seen: list[tuple[str, bytes]] = []
+    failed: list[str] = []
+    stop = threading.Event()
+
+    def ask(address: str) -> None:
+        tensor = {"name": "image", "datatype": "FP32", "shape": [1, 1, 24, 24]}
+        body = {
+            "inputs": [{**tensor, "data": images.ravel().tolist()}],
+            "outputs": [{"name": "labels"}],
+        }
+        with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+            while not stop.is_set():
+                answer = client.post("/v2/models/m/infer", json=body)
+                if answer.status_code != 200:
+                    failed.append(answer.text)
+                    continue
+                labels = np.array(answer.json()["outputs"][0]["data"], np.uint8)
+                seen.append((answer.headers["x-longskip-sha256"], labels.tobytes()))
+
+    with start_service(models=root, dev=True, reload=False) as service:
+        threads = [threading.Thread(target=ask, args=(service.address,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        target = root / "m" / "1" / "model.onnx"
+        try:
+            for file in (*files[1:], None, files[1], None, files[2]):
+                if file is None:
+                    target.write_bytes(torn)
+                else:
+                    shutil.copy(file, target.with_suffix(".tmp"))
+                    os.replace(target.with_suffix(".tmp"), target)
+                url = f"{service.address}/v2/repository/models/m/load"
+                assert httpx.post(url, timeout=30, trust_env=False).status_code == 200
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    assert not failed
+    assert {sha for sha, _ in seen} >= {Model.open(f, prove=False).sha256 for f in files[1:]}
+    assert all(expected[sha] == labels for sha, labels in seen)
