@@ -194,6 +194,8 @@ def _write_study(config: StudyConfig, prepared: dict[str, Prepared], root: Path)
                 "classes": [c.name for c in p.dataset.classes],
                 "task": p.dataset.spec.task,
                 "scored_on": p.part,
+                "length_unit": p.ruler.unit,
+                "nsd_tolerance": p.ruler.nsd_tolerance,
             }
             for name, p in prepared.items()
         },

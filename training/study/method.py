@@ -9,7 +9,7 @@ from training.report import markup
 from training.report.names import without_passwords
 from training.report.wording import PART_NAMES, metric_label, shown
 from training.study.analyse import Analysis
-from training.study.config import StudyConfig
+from training.study.config import TRIAL_SEED, StudyConfig
 from training.study.record import StudyRecord
 
 SPLITS = {
@@ -98,7 +98,8 @@ def _images(record: StudyRecord) -> str:
                 PART_NAMES[seen["scored_on"]],
             )
         )
-    head = ("data set", "classes", "split", "train", "validation", "test", "scored on")
+    last = "scored on" if record.config.steps else "looked at"
+    head = ("data set", "classes", "split", "train", "validation", "test", last)
     return markup.table(head, rows)
 
 
@@ -155,8 +156,8 @@ def _training(record: StudyRecord) -> list[str]:
     tuned = (
         f"The learning rate is tuned for each arm and data set: {rates} were tried for "
         f"{max(1, round(config.steps * config.sweep_fraction))} steps each with seed "
-        f"{max(config.seeds) + 1}, which no reported run has; the best validation Dice (on a tie "
-        "the lowest loss) was taken."
+        f"{next((run.seed for run in record.tries), TRIAL_SEED)}, which no reported run has; the "
+        "best validation Dice (on a tie the lowest loss) was taken."
         if len(config.learning_rates) > 1
         else f"The learning rate is {rates} in all arms; it was not tuned."
     )
@@ -170,19 +171,34 @@ def _training(record: StudyRecord) -> list[str]:
 
 def _scoring(record: StudyRecord) -> list[str]:
     config = record.config
-    names = [metric_label(metric, "px or mm") for metric in config.metrics]
+    unit = _of_all({name: record.length_unit(name) for name in config.datasets})
+    tolerances = {
+        name: f"{seen['nsd_tolerance']:g} {record.length_unit(name)}"
+        for name in config.datasets
+        if "nsd_tolerance" in (seen := record.images[name])
+    }
+    names = [metric_label(metric, unit) for metric in config.metrics]
     besides = f" Besides it: {', '.join(names)}." if names else ""
     lengths = (
         " Lengths are in mm where the data set gives the size of a pixel, else in pixels."
         if any(metric in ("hd95", "assd", "nsd") for metric in config.metrics)
         else ""
     )
+    if "nsd" in config.metrics and tolerances:
+        lengths += f" The tolerance of NSD is {_of_all(tolerances)}."
     return [
         "Every image is segmented whole by the stages that export writes into a model file, and "
         f"scored class by class, background left out. The main score is Dice.{besides}{lengths} "
         "Where a class is in only one of truth and answer, it scores the worst value. Of each "
         "image also the mean cross-entropy per pixel in nats and the share of wrong pixels."
     ]
+
+
+def _of_all(by_dataset: Mapping[str, str]) -> str:
+    """Return what all data sets have in common, or what each has."""
+    if len(set(by_dataset.values())) == 1:
+        return next(iter(by_dataset.values()))
+    return ", ".join(f"{value} on {name}" for name, value in by_dataset.items())
 
 
 def _planned(choices: Sequence[Mapping[str, Any]]) -> str:

@@ -8,11 +8,13 @@ from contract.version import __version__
 from training.report import markup
 from training.report.wording import RESEARCH_ONLY
 from training.study.analyse import Analysis, bad_runs
+from training.study.answer import answer
+from training.study.cautions import cautions, limits
 from training.study.config import StudyConfig
 from training.study.figures import Drawn
-from training.study.findings import answer, cautions, limits, quoted, sentence
 from training.study.fresh_nets import RATIOS, by_level, ratios
 from training.study.method import method_parts, without_folders
+from training.study.phrases import quoted
 from training.study.references import STATISTICS, references_in
 from training.study.results import (
     comparisons_table,
@@ -22,6 +24,7 @@ from training.study.results import (
     scores_table,
 )
 from training.study.run_cell import FAILED
+from training.study.sentence import sentence
 
 
 def as_html(analysis: Analysis, figures: Sequence[Drawn]) -> str:
@@ -176,9 +179,11 @@ def _findings(analysis: Analysis) -> list[str]:
         if len(config.datasets) > 1:
             parts.append(f"<h3>{escape(dataset)}</h3>")
         factors = analysis.effects_of(dataset, "dice", kind, factors=True)
-        arms = _listed([sentence(effect) for effect in analysis.effects_of(dataset, "dice", kind)])
+        unit = analysis.record.length_unit(dataset)
+        effects = analysis.effects_of(dataset, "dice", kind)
+        arms = _listed([sentence(effect, unit) for effect in effects])
         if factors:
-            parts.append(_listed([sentence(effect) for effect in factors]))
+            parts.append(_listed([sentence(effect, unit) for effect in factors]))
             arms = markup.folded("Each arm against the reference", arms)
         parts.append(arms)
     return parts

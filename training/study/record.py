@@ -82,7 +82,8 @@ class StudyRecord:
         root: the folder.
         config: the study.
         planned: data set -> choices, each with ``option``, ``value`` and ``reason``.
-        images: data set -> how many train, val, test; classes; task; scored_on.
+        images: data set -> how many train, val, test; classes; task; scored_on; length_unit;
+            nsd_tolerance.
         command: as it was typed last.
         machine: that it was run from.
         versions: of packages.
@@ -132,6 +133,10 @@ class StudyRecord:
         rows = self._of_dataset.get(dataset, [])
         held = set(rows[0]) if rows else set()
         return [m for m in (*self.config.metrics_of(dataset), *OF_THE_IMAGE) if m in held]
+
+    def length_unit(self, dataset: str) -> str:
+        """Return what lengths are in; studies of earlier versions kept none."""
+        return str(self.images[dataset].get("length_unit", "px or mm"))
 
     def scores(self, dataset: str, metric: str, kind: str) -> ScoreTable:
         """Return one metric of a class, or of all (``kinds_of``) as a mean over those scored."""

@@ -10,7 +10,7 @@ from training.report.wording import NONE
 from training.study.analyse import Analysis, Estimate
 from training.study.contrast import Effect
 from training.study.figures import cost_of
-from training.study.findings import MINUS, amount, metric_name, p_text, signed
+from training.study.phrases import MINUS, amount, metric_name, p_text, signed
 from training.study.record import MEAN_OF_CLASSES, OF_THE_IMAGE
 
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
@@ -58,7 +58,7 @@ def other_metrics(analysis: Analysis, dataset: str) -> list[str]:
         kinds = record.kinds_of(dataset, metric)
         if metric == "dice" and len(kinds) == 1:
             continue
-        name = metric_name(metric)
+        name = metric_name(metric, record.length_unit(dataset))
         heads = [_kind_head(kind, name) for kind in kinds]
         arms = list(record.config.all_arms)
         levels = [

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from contract.errors import RequestInvalid
+from contract.measures import Ruler
 from training.data.folder import FolderDataset, open_folder
 from training.data.profile import profile
 from training.data.split import Split, find_split
@@ -16,6 +17,7 @@ from training.fit.config import FitConfig
 from training.fit.options import build_parser
 from training.plan.machine import this_machine
 from training.plan.rules import Choice, plan
+from training.score.rulers import rulers_for
 from training.study.cells import Cell
 from training.study.config import OF_THE_RUNNER, Settings, StudyConfig, StudyError, nested
 from training.study.kept_data import refuse_changed, spec_content, spec_file, split_file
@@ -54,6 +56,12 @@ class Prepared:
     def part(self) -> Literal["val", "test"]:
         """What runs are scored on: held-out images where there are any."""
         return "test" if self.split.test else "val"
+
+    @property
+    def ruler(self) -> Ruler:
+        """What lengths are measured in; where images have each their own, that of one."""
+        stems = self.split.test or self.split.val
+        return rulers_for(self.dataset, stems).of(stems[0])
 
 
 def prepare(config: StudyConfig, name: str, *, root: Path) -> Prepared:

@@ -1,8 +1,10 @@
 """A study's report in short, as Markdown: what a repository keeps of it."""
 
+from training.report.wording import PART_NAMES
 from training.study.analyse import Analysis
+from training.study.answer import answer
+from training.study.cautions import cautions, limits
 from training.study.figures import Drawn
-from training.study.findings import answer, cautions, limits, sentence
 from training.study.fresh_nets import RATIOS, by_level, ratios
 from training.study.method import difference_of, without_folders
 from training.study.page import title_of
@@ -13,6 +15,7 @@ from training.study.results import (
     cost_table,
     scores_table,
 )
+from training.study.sentence import sentence
 
 MOST_ARMS = 16  # more of them are read in the CSV files
 
@@ -26,10 +29,13 @@ def as_summary(analysis: Analysis, figures: list[Drawn]) -> str:
     for dataset in config.datasets:
         seen = record.images[dataset]
         parts.append(f"## {dataset}")
+        seeds = f"seeds {', '.join(map(str, config.seeds))}"
         parts.append(
             f"{seen['train']} images trained, {seen['val']} validated, {seen['test']} were held "
-            f"out; scored on the {seen['scored_on']} images. {config.steps} steps, seeds "
-            f"{', '.join(map(str, config.seeds))}."
+            f"out; scored on the {seen['scored_on']} images. {config.steps} steps, {seeds}."
+            if config.steps
+            else f"Fresh nets of {seeds} were looked at on the {seen[seen['scored_on']]} "
+            f"{PART_NAMES[seen['scored_on']]} images; nothing was trained or scored."
         )
         if analysis.main_kind(dataset) is not None:
             parts.append(as_markdown(scores_table(analysis, dataset)))
@@ -42,7 +48,11 @@ def as_summary(analysis: Analysis, figures: list[Drawn]) -> str:
                 *analysis.effects_of(dataset, "dice", kind, factors=True),
                 *analysis.effects_of(dataset, "dice", kind),
             ]
-            parts.append("\n".join(f"- {sentence(effect)}" for effect in effects))
+            parts.append(
+                "\n".join(
+                    f"- {sentence(effect, record.length_unit(dataset))}" for effect in effects
+                )
+            )
         first = ratios(record, dataset, next(iter(RATIOS)))
         if not config.steps and first:
             head = ("factor", "level", "vanish (below 1/1000)", "between", "explode (above 1000)")

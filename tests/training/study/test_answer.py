@@ -11,9 +11,11 @@ from contract.metrics import Summary
 from contract.paired import PermutationTest
 from tests.training.study.building import build_study
 from training.study.analyse import Analysis, analyse
+from training.study.answer import answer
+from training.study.cautions import cautions, limits
 from training.study.contrast import Contrast, Effect
-from training.study.findings import answer, cautions, limits, sentence
 from training.study.record import read_record
+from training.study.sentence import sentence
 
 STUDY: dict[str, Any] = {
     "name": "words",
@@ -46,7 +48,7 @@ def lower(by: float, cases: int = 20) -> list[float]:
 def test_a_difference_in_every_image_and_seed_is_told_with_its_figures(tmp_path: Path) -> None:
     analysis = analysed(tmp_path, {0: lower(0.05), 1: lower(0.06), 2: lower(0.05)})
     (effect,) = analysis.effects_of("a", "dice", "cell")
-    text = sentence(effect)
+    text = sentence(effect, "px")
     assert text.startswith("“none” is worse than “all” by 0.054 Dice (95 % CI \N{MINUS SIGN}0.05")
     assert "p < 0.001" in text
     assert "in 3 of 3 seeds" in text
@@ -57,10 +59,39 @@ def test_a_difference_in_every_image_and_seed_is_told_with_its_figures(tmp_path:
 def test_few_images_can_tell_nothing_however_large_the_difference(tmp_path: Path) -> None:
     analysis = analysed(tmp_path, {seed: lower(0.5, cases=4) for seed in range(3)})
     (effect,) = analysis.effects_of("a", "dice", "cell")
-    assert "p cannot come out below 0.125, however large" in sentence(effect)
-    assert "worse" not in sentence(effect)
-    assert "settle none of the 1 comparisons" in answer(analysis)[0]
-    assert any(text.startswith("a is scored on 4 images") for text in cautions(analysis))
+    assert "p cannot come out below 0.125, however large" in sentence(effect, "px")
+    assert "worse" not in sentence(effect, "px")
+    assert answer(analysis)[0].startswith("The data do not settle the one comparison of Dice")
+    assert answer(analysis)[1].startswith("4 images cannot give a p below 0.125, so that only")
+    assert (
+        "a is scored on 4 images: p cannot come out below 0.125, so no difference between its "
+        "arms can be significant here, however large. What can be read is its size, its interval "
+        "and whether all seeds have one sign."
+    ) in cautions(analysis)
+
+
+def test_the_smallest_p_is_said_with_the_same_digits_before_and_after_holm(tmp_path: Path) -> None:
+    arms = {"all": {"net.x": 1}, "none": {"net.x": 2}, "few": {"net.x": 3}}
+    few = {("a", "few", s): [[v - 0.1] for v in TWENTY[:6]] for s in range(3)}
+    scores = few | {
+        ("a", arm, s): [[v - by] for v in TWENTY[:6]]
+        for arm, by in (("all", 0), ("none", 0.2))
+        for s in range(3)
+    }
+    analysis = analyse(read_record(build_study(tmp_path, STUDY | {"arms": arms}, scores)))
+
+    (said,) = [text for text in cautions(analysis) if "cannot come out below" in text]
+
+    assert "below 0.0312, 0.0625 after Holm over 2 comparisons, so no" in said
+    assert "a p below 0.0625 after correction" in answer(analysis)[1]
+    assert "settle none of the 2 comparisons" in answer(analysis)[0]
+
+
+def test_one_comparison_that_holds_is_one(tmp_path: Path) -> None:
+    analysis = analysed(tmp_path, {0: lower(0.05), 1: lower(0.06), 2: lower(0.05)})
+    assert answer(analysis)[1] == (
+        "The one comparison of Dice holds after correction and in every seed."
+    )
 
 
 def test_seeds_that_disagree_are_not_made_a_finding(tmp_path: Path) -> None:
@@ -68,8 +99,8 @@ def test_seeds_that_disagree_are_not_made_a_finding(tmp_path: Path) -> None:
     (effect,) = analysis.effects_of("a", "dice", "cell")
     assert effect.p_holm is not None
     assert effect.p_holm < 0.05
-    assert "seeds disagree in sign" in sentence(effect)
-    assert "worse" not in " ".join([sentence(effect), *answer(analysis)])
+    assert "seeds disagree in sign" in sentence(effect, "px")
+    assert "worse" not in " ".join([sentence(effect, "px"), *answer(analysis)])
 
 
 def test_no_difference_says_how_large_a_one_could_hide(tmp_path: Path) -> None:
@@ -78,7 +109,7 @@ def test_no_difference_says_how_large_a_one_could_hide(tmp_path: Path) -> None:
     (effect,) = analysis.effects_of("a", "dice", "cell")
     assert (
         "do not tell this from no difference; on other images with these nets one beyond 0.00"
-        in sentence(effect)
+        in sentence(effect, "px")
     )
     assert "do not tell “none”" in answer(analysis)[1]
 
@@ -143,7 +174,7 @@ def test_better_and_worse_are_said_of_told_effects_only(
         test=PermutationTest(p, exact=False),
         p_holm=p,
     )
-    text = sentence(effect)
+    text = sentence(effect, "px")
     assert ("is better" in text or "is worse" in text) == effect.told
     if effect.told:
         assert p <= 0.05
@@ -156,4 +187,4 @@ def test_one_seed_says_that_it_is_one(tmp_path: Path, seeds: int) -> None:
     study = STUDY | {"seeds": list(range(seeds))}
     analysis = analysed(tmp_path, {s: lower(0.05) for s in range(seeds)}, study)
     (effect,) = analysis.effects_of("a", "dice", "cell")
-    assert ("One seed cannot say" in sentence(effect)) == (seeds == 1)
+    assert ("One seed cannot say" in sentence(effect, "px")) == (seeds == 1)
