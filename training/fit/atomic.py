@@ -19,7 +19,8 @@ def replace_file(
         keep: takes the file that was at ``path``. Between the two renames only ``keep`` is there.
 
     Raises:
-        OSError: it could not be written; ``path`` is as it was, and nothing is left beside it.
+        OSError: it could not be written, and names ``path``, which is as it was; nothing is left
+            beside it.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -31,7 +32,10 @@ def replace_file(
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        # Of a full disk the system names no file.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)

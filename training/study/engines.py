@@ -18,7 +18,7 @@ from typing import Any
 from contract.session import usable_cores
 from training.study.cells import Cell
 from training.study.config import StudyError
-from training.study.run_cell import FAILED, run_cell
+from training.study.run_cell import run_cell, write_failure
 
 Options = Mapping[str, Any]
 POLL_S = 2.0
@@ -94,10 +94,10 @@ def _processes() -> multiprocessing.context.BaseContext:
 
 
 def _write_death(folder: Path) -> None:
-    (folder / FAILED).write_text(
+    write_failure(
+        folder,
         "the process was killed while it ran this cell, perhaps for its memory; see log.txt, and "
-        "try --jobs 1 or a smaller data.batch_size\n",
-        encoding="utf-8",
+        "try --jobs 1 or a smaller data.batch_size",
     )
 
 

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import yaml
 from training.data.fingerprint import HASH_DIGITS
 from training.data.folder import FolderDataset
 from training.data.spec import SPEC_FILE, DatasetSpec, read_dataset_spec
-from training.data.split import Split, write_split
+from training.data.split import Split
 from training.fit.atomic import replace_file
 from training.study.config import StudyError
 
@@ -65,7 +66,9 @@ def keep(
         spec: content of ``data.spec``; None: the study names none.
     """
     if not split_file(root, name).is_file():
-        write_split(split, split_file(root, name))
+        # As ``write_split`` does, but whole or not at all: half a split, as a full disk leaves it,
+        # could not be gone on with.
+        _write(split_file(root, name), json.dumps(asdict(split), indent=1) + "\n")
     if spec is not None:
         _write(spec_file(root, name), yaml.safe_dump(spec, sort_keys=False, allow_unicode=True))
     if not files_file(root, name).is_file():

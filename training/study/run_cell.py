@@ -22,6 +22,7 @@ from training.data.datamodule import SegmentationData
 from training.data.fingerprint import fingerprint
 from training.data.folder import FolderDataset, open_folder
 from training.data.split import read_split
+from training.fit.atomic import replace_file
 from training.fit.checkpoint import Description, load_graph
 from training.fit.config import FitConfig
 from training.fit.fit import describe, fit
@@ -70,7 +71,16 @@ def run_cell(folder: Path, threads: int | None = None) -> None:
         write_outcome(folder, outcome)
     except Exception as error:
         reason = str(error) if isinstance(error, LongskipError) else traceback.format_exc()
-        (folder / FAILED).write_text(reason.rstrip() + "\n", encoding="utf-8")
+        write_failure(folder, reason)
+
+
+def write_failure(folder: Path, reason: str) -> None:
+    """Write why a cell could not be finished.
+
+    Raises:
+        OSError: on a full disk, which is for the study to say: no other cell would fare better.
+    """
+    replace_file(folder / FAILED, lambda file: file.write(f"{reason.rstrip()}\n".encode()))
 
 
 @contextlib.contextmanager
