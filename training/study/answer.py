@@ -16,12 +16,13 @@ from training.study.phrases import (
     signed,
 )
 from training.study.sentence import interval_text, units, verdict
+from training.study.shifted import shift_answer
 
 FEWEST_SEEDS = 3
 
 
 def answer(analysis: Analysis) -> list[str]:
-    """Return three sentences: what is told apart, what is not, and how far to trust it."""
+    """Return what is told apart, what is not, what shifted images add, and how far to trust it."""
     record = analysis.record
     if not record.config.steps:
         return fresh_answer(analysis)
@@ -57,6 +58,7 @@ def answer(analysis: Analysis) -> list[str]:
         if len(told) == 1:
             hold = "The one comparison of Dice holds"
         found.append(f"{hold} after correction and in every seed.")
+    found += [text for text in (shift_answer(analysis),) if text]
     found.append(_trust(analysis))
     return found
 

@@ -25,6 +25,7 @@ from training.study.results import (
 )
 from training.study.run_cell import FAILED
 from training.study.sentence import sentence
+from training.study.shifted import shift_note, shift_table
 
 
 def as_html(analysis: Analysis, figures: Sequence[Drawn]) -> str:
@@ -111,6 +112,12 @@ def _results(analysis: Analysis, figures: Sequence[Drawn]) -> list[str]:
             head, rows = comparisons_table(analysis, dataset, factors=factors)
             if rows:
                 parts.append(markup.table(head, rows, numbers_from=1, wraps=True))
+        head, rows = shift_table(analysis, dataset)
+        if rows:
+            parts += [
+                markup.table(head, rows, numbers_from=1, wraps=True),
+                markup.paragraph(shift_note(analysis, dataset), "note"),
+            ]
         parts += [
             embedded(by_name[name])
             for kind in ("dice", "interaction", "cost", "training")

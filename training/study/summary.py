@@ -16,6 +16,7 @@ from training.study.results import (
     scores_table,
 )
 from training.study.sentence import sentence
+from training.study.shifted import shift_note, shift_table
 
 MOST_ARMS = 16  # more of them are read in the CSV files
 
@@ -53,6 +54,9 @@ def as_summary(analysis: Analysis, figures: list[Drawn]) -> str:
                     f"- {sentence(effect, record.length_unit(dataset))}" for effect in effects
                 )
             )
+        shifted = shift_table(analysis, dataset)
+        if shifted[1]:
+            parts += [shift_note(analysis, dataset), as_markdown(shifted)]
         first = ratios(record, dataset, next(iter(RATIOS)))
         if not config.steps and first:
             head = ("factor", "level", "vanish (below 1/1000)", "between", "explode (above 1000)")
