@@ -20,11 +20,11 @@ from contract.measures import Ruler
 from contract.metrics import summarise
 from contract.surface import Mask, Spacing, outline_distances
 from training.data.masks import IGNORE
+from training.probe.band_row import BandRow
 from training.probe.bands import (
     BIN_EDGES_PX,
     ROUNDING,
     Band,
-    Side,
     bands_of,
     dice_of,
     error_rate,
@@ -40,28 +40,6 @@ from training.score.rulers import Rulers, rulers_for
 
 NEAR_PX = 2.0
 MEASURES = ("error_rate_near", "error_rate_body", "dice_near", "dice_body", "boundary_f1")
-
-
-@dataclass(frozen=True)
-class BandRow:
-    """Pixels and errors of one class of one image in one band; see ``bands.py``."""
-
-    net: str
-    stem: str
-    class_name: str
-    side: str
-    distance_above: float
-    distance_up_to: float
-    unit: str
-    pixels: int
-    errors: int
-    error_rate: float
-
-    @property
-    def band(self) -> Band:
-        """The counts alone."""
-        side: Side = "inside" if self.side == "inside" else "outside"
-        return Band(side, self.distance_above, self.distance_up_to, self.pixels, self.errors)
 
 
 @dataclass(frozen=True)

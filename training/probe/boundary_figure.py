@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from contract.metrics import summarise
+from training.probe.band_row import BandRow
 from training.probe.bands import Band, dice_of, error_rate
 from training.report.figure import COLOURS, canvas, save_figure, style
 
-if TYPE_CHECKING:
-    from training.probe.boundary import BandRow
 
-
-def draw_boundary(rows: Sequence["BandRow"], folder: Path) -> None:
+def draw_boundary(rows: Sequence[BandRow], folder: Path) -> None:
     """Draw ``boundary``: for each class the errors by distance, and Dice in a widening band.
 
     Lines are means over images, the areas about them their 95 % intervals.

@@ -27,6 +27,7 @@ from contract.metrics import summarise
 from training.nets.blocks import ResidualUnit
 from training.nets.unet import UNet
 from training.probe.lesion_figure import draw_lesion
+from training.probe.lesion_row import LesionRow
 from training.probe.paired import paired_row
 from training.probe.probed import Probed, unlike
 from training.probe.rows import write_rows
@@ -69,37 +70,6 @@ class LesionCase:
     class_name: str
     dice: float
     dice_lost: float
-
-
-@dataclass(frozen=True)
-class LesionRow:
-    """What a lesion costs one class, the mean over images.
-
-    Attributes:
-        net: which.
-        target: what is damaged.
-        kind: of part.
-        gain: that is left of it.
-        class_name: of the class.
-        cases: images with a score.
-        dice: mean of the damaged net.
-        dice_lost: mean loss against the whole net, image by image.
-        ci95_low: bootstrap 95 % interval of the loss.
-        ci95_high: its other end.
-        p_value: sign-flip permutation test of the loss, two-sided, not corrected.
-    """
-
-    net: str
-    target: str
-    kind: str
-    gain: float
-    class_name: str
-    cases: int
-    dice: float | None
-    dice_lost: float | None
-    ci95_low: float | None
-    ci95_high: float | None
-    p_value: float | None
 
 
 def probe_lesion(

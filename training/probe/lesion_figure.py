@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from training.probe.lesion_row import LesionRow
 from training.report.figure import COLOURS, GREY, canvas, save_figure, style
 
-if TYPE_CHECKING:
-    from training.probe.lesion import LesionRow
 
-
-def draw_lesion(rows_of_all: Sequence["LesionRow"], folder: Path) -> None:
+def draw_lesion(rows_of_all: Sequence[LesionRow], folder: Path) -> None:
     """Draw ``lesion``: a row per net, long skips turned down and what each part is worth.
 
     Nets of which nothing was taken are left out.
@@ -38,7 +35,7 @@ def draw_lesion(rows_of_all: Sequence["LesionRow"], folder: Path) -> None:
         save_figure(figure, folder, "lesion")
 
 
-def _draw_gains(axes: Axes, rows: Sequence["LesionRow"]) -> None:
+def _draw_gains(axes: Axes, rows: Sequence[LesionRow]) -> None:
     """Draw Dice, the mean over classes, by the gain of each long skip."""
     by_target: dict[str, dict[float, list[float]]] = {}
     whole = [row.dice for row in rows if row.kind == "none" and row.dice is not None]
@@ -63,7 +60,7 @@ def _draw_gains(axes: Axes, rows: Sequence["LesionRow"]) -> None:
         axes.set_axis_off()
 
 
-def _draw_losses(axes: Axes, rows: Sequence["LesionRow"]) -> None:
+def _draw_losses(axes: Axes, rows: Sequence[LesionRow]) -> None:
     """Draw the Dice that is lost where a part is gone, with its interval, class by class."""
     targets = list(dict.fromkeys(row.target for row in rows))
     classes = list(dict.fromkeys(row.class_name for row in rows))

@@ -24,6 +24,7 @@ from training.probe.error_map import window_of
 from training.probe.probed import Probed, ProbedImage, unlike
 from training.probe.rows import write_rows
 from training.probe.shift_figure import draw_shift
+from training.probe.shift_row import CrossingRow, ShiftRow
 from training.report.case_picture import plane_of
 from training.report.figure import WIDTH_IN, canvas, save_figure, style
 
@@ -40,48 +41,6 @@ class ShiftCase:
     stem: str
     class_name: str
     dice: float
-
-
-@dataclass(frozen=True)
-class ShiftRow:
-    """Mean Dice over images and classes at one strength, with its bootstrap 95 % interval."""
-
-    net: str
-    kind: str
-    strength: float
-    cases: int
-    dice: float | None
-    ci95_low: float | None
-    ci95_high: float | None
-
-
-@dataclass(frozen=True)
-class CrossingRow:
-    """Where the curve of ``net`` crosses that of ``other``.
-
-    Attributes:
-        net: the first.
-        other: the one it is held against.
-        kind: of shift.
-        crosses_at: strength; None: they do not cross.
-        ci95_low: of the strength, over resamples in which they cross.
-        ci95_high: its other end.
-        resamples_that_cross: share of the bootstrap's.
-        cases: images with a score of both.
-        ahead_at_0: mean Dice of ``net`` minus ``other`` on the images as they are.
-        ahead_at_end: at the strongest shift.
-    """
-
-    net: str
-    other: str
-    kind: str
-    crosses_at: float | None
-    ci95_low: float | None
-    ci95_high: float | None
-    resamples_that_cross: float
-    cases: int
-    ahead_at_0: float
-    ahead_at_end: float
 
 
 def probe_shift(probed: Probed, folder: Path) -> dict[str, float]:

@@ -2,21 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from training.probe.corrupt import UNITS
+from training.probe.shift_row import CrossingRow, ShiftRow
 from training.report.figure import COLOURS, canvas, save_figure, style
 
-if TYPE_CHECKING:
-    from training.probe.shift import CrossingRow, ShiftRow
 
-
-def draw_shift(
-    curves: Sequence["ShiftRow"], crossings: Sequence["CrossingRow"], folder: Path
-) -> None:
+def draw_shift(curves: Sequence[ShiftRow], crossings: Sequence[CrossingRow], folder: Path) -> None:
     """Draw ``shift``: a panel per kind, a curve per net, and where they cross."""
     kinds = list(dict.fromkeys(row.kind for row in curves))
     columns = min(2, len(kinds))
@@ -37,7 +32,7 @@ def draw_shift(
         save_figure(figure, folder, "shift")
 
 
-def _draw_curves(axes: Axes, rows: Sequence["ShiftRow"]) -> None:
+def _draw_curves(axes: Axes, rows: Sequence[ShiftRow]) -> None:
     nets = list(dict.fromkeys(row.net for row in rows))
     for place, net in enumerate(nets):
         colour = COLOURS[place % len(COLOURS)]
@@ -55,7 +50,7 @@ def _draw_curves(axes: Axes, rows: Sequence["ShiftRow"]) -> None:
         axes.fill_between(*ends, color=colour, alpha=0.15, linewidth=0)
 
 
-def _mark_crossings(axes: Axes, rows: Sequence["CrossingRow"]) -> None:
+def _mark_crossings(axes: Axes, rows: Sequence[CrossingRow]) -> None:
     for row in rows:
         if row.crosses_at is None:
             continue
@@ -64,7 +59,7 @@ def _mark_crossings(axes: Axes, rows: Sequence["CrossingRow"]) -> None:
             axes.axvspan(row.ci95_low, row.ci95_high, color="#57606a", alpha=0.1, linewidth=0)
 
 
-def _said(rows: Sequence["CrossingRow"]) -> str:
+def _said(rows: Sequence[CrossingRow]) -> str:
     if not rows:
         return ""
     if len(rows) > 1:

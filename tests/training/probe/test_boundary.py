@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from training.probe.band_row import BandRow
 from training.probe.bands import bands_of, dice_of, error_rate, signed_distance
-from training.probe.boundary import BandRow, boundary_f1, compare_boundary, probe_boundary
+from training.probe.boundary import boundary_f1, compare_boundary, probe_boundary
 from training.probe.boundary_figure import draw_boundary
 from training.probe.error_map import draw_error_maps, error_map, errors_of, window_of
 from training.probe.probed import Probed

@@ -9,7 +9,7 @@ import pytest
 
 from training.__main__ import main
 from training.probe.command import ALONE, COMPARISONS, INSTRUMENTS, OPTIONS, PROBES
-from training.probe.lesion import LesionRow
+from training.probe.lesion_row import LesionRow
 from training.probe.rows import read_rows
 
 
