@@ -153,6 +153,12 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.checkpoint_minutes < 0:
             raise ValueError(f"checkpoint_minutes must be >= 0, got {self.checkpoint_minutes}")
+        if self.trainer.get("precision") in ("16-true", "bf16-true"):
+            raise ValueError(
+                f"trainer.precision {self.trainer['precision']} would round the image's "
+                "intensities to 11 or 8 bits before they are normalised; take bf16-mixed, or "
+                "32-true"
+            )
         # Lightning takes a 0 here and divides by it once it trains.
         for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"):
             count = self.trainer.get(name)

@@ -51,7 +51,7 @@ def _where_exploding(config: FitConfig) -> list[str]:
 
 def _of_16_bits(config: FitConfig) -> list[str]:
     precision = str(config.trainer.get("precision"))
-    if not precision.startswith(("16", "bf16-true")):
+    if not precision.startswith("16"):
         return []
     return [f"--trainer.precision bf16-mixed or 32-true instead of {precision}"]
 

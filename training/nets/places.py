@@ -113,14 +113,16 @@ def layer_places(net: SegmentationNet, *, channels: int) -> tuple[LayerPlace, ..
     was_training = {module: module.training for module in net.modules()}
     try:
         net.eval()
-        device = next(net.parameters()).device
+        weight = next(net.parameters())
         with (
             FakeTensorMode(allow_non_fake_inputs=True),
             torch.compiler.set_stance("force_eager"),
             torch.no_grad(),
             ways,
         ):
-            logits = net(torch.empty(1, channels, net.least_side, net.least_side, device=device))
+            side = net.least_side
+            image = torch.empty(1, channels, side, side, device=weight.device, dtype=weight.dtype)
+            logits = net(image)
     finally:
         for hook in hooks:
             hook.remove()

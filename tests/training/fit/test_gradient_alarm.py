@@ -68,10 +68,27 @@ def train(
         settings(),
         settings(optimiser=OptimiserConfig(kind="sgd", lr=0.01)),
         settings(trainer={"precision": "bf16-mixed"}),
+        settings(
+            net=NetConfig(widths=(4, 6)),
+            optimiser=OptimiserConfig(kind="sgd", lr=0.01),
+            trainer={
+                "accumulate_grad_batches": 2,
+                "gradient_clip_val": 1e-3,
+                "gradient_clip_algorithm": "value",
+                "precision": "64-true",
+            },
+        ),
         settings(net=NetConfig(widths=(4, 6, 8), norm="none", init="default")),
         settings(net=NetConfig(widths=(4, 6, 8), block="residual", long_skips="attention")),
     ],
-    ids=["usual", "sgd", "bf16", "default init", "residual, attention"],
+    ids=[
+        "usual",
+        "sgd",
+        "bf16",
+        "accumulated, clipped, float64",
+        "default init",
+        "residual, attention",
+    ],
 )
 def test_healthy_trainings_pass_without_a_word(
     config: FitConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -186,3 +203,9 @@ def test_what_was_said_stands_in_the_checkpoint(
     again = GradientAlarm(settings(), out / "alarms.csv")
     again.load_state_dict({"alarms": kept})
     assert [alarm.part for alarm in again.alarms] == [row["part"] for row in rows]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_formats_that_round_the_image_before_it_is_normalised_are_refused(precision: str) -> None:
+    with pytest.raises(ValueError, match=f"{precision} would round .* take bf16-mixed"):
+        settings(trainer={"precision": precision})

@@ -89,3 +89,10 @@ def test_looking_changes_nothing(build: Build) -> None:
     assert net.training
     assert not net.get_submodule("head").training
     assert layer_places(net, channels=2) == first
+
+
+def test_the_places_do_not_depend_on_the_number_format(build: Build) -> None:
+    net = build(NetConfig(widths=(4, 6)))
+    places = layer_places(net, channels=2)
+    assert layer_places(net.double(), channels=2) == places
+    assert layer_places(net.bfloat16(), channels=2) == places
