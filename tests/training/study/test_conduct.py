@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from training.__main__ import main
 from training.fit.checkpoint import read_checkpoint
@@ -51,6 +52,11 @@ def test_every_cell_of_the_grid_is_run(ran_study: Any) -> None:
     ]
     assert {row["state"] for row in runs} <= {"done", "collapsed"}
     assert len(rows(ran_study.root / "sweep.csv")) == 4  # 2 arms x 2 rates
+
+
+def test_the_unit_of_lengths_is_kept(ran_study: Any) -> None:
+    (images,) = yaml.safe_load((ran_study.root / "study.yaml").read_text())["images"].values()
+    assert (images["length_unit"], images["nsd_tolerance"]) == ("px", 2.0)
 
 
 def test_every_arm_is_scored_on_the_same_held_out_images(ran_study: Any) -> None:

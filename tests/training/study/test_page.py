@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.training.study.building import build_study
 from training.__main__ import main
+from training.study.analyse import analyse
 from training.study.arm_look import arm_looks
 from training.study.config import StudyConfig
 from training.study.method import without_folders
+from training.study.page import as_html
+from training.study.record import read_record
 from training.study.references import PAPERS, references_in
 from training.study.report import write_report
 
@@ -117,6 +121,28 @@ def test_a_report_is_written_of_a_study_midway(
     assert "Unfinished: 11 of 12 runs" in page
 
 
+def test_lengths_have_the_unit_of_their_data_set(tmp_path: Path) -> None:
+    study = FOUR | {"metrics": ["hd95", "nsd"], "datasets": {"a": {}, "b": {}}}
+    scores = {(d, arm, 0): [[0.9], [0.8]] for d in "ab" for arm in CORNERS}
+    root = build_study(tmp_path, study, scores)
+    path = root / "study.yaml"
+    content = yaml.safe_load(path.read_text())
+    record = read_record(root)
+    assert record.length_unit("a") == "px or mm"  # of a study that kept none
+    said = {"a": ("px", 2.0), "b": ("mm", 0.5)}
+    for dataset, (unit, tolerance) in said.items():
+        content["images"][dataset] |= {"length_unit": unit, "nsd_tolerance": tolerance}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    page = as_html(analyse(read_record(root)), [])
+
+    assert read_record(root).length_unit("b") == "mm"
+    assert "HD95 in px on a, mm on b" in page
+    assert "The tolerance of NSD is 2 px on a, 0.5 mm on b." in page
+    assert "px or mm" not in page
+    assert "with seed 1000, which no reported run has" in page
+
+
 def test_fresh_nets_are_mapped_and_not_scored(tmp_path: Path) -> None:
     study = FOUR | {"steps": 0, "name": "fresh"}
     scores = {("a", arm, seed): [[0.0]] for arm in CORNERS for seed in range(3)}
@@ -137,6 +163,9 @@ def test_fresh_nets_are_mapped_and_not_scored(tmp_path: Path) -> None:
     assert "0 (underflow)" in page
     assert "Nothing is trained" in page
     assert "collapsed" not in page.split("What failed or collapsed")[0]
+    summary = (root / "summary.md").read_text(encoding="utf-8")
+    assert "looked at on the 4 test images; nothing was trained or scored" in summary
+    assert "scored on" not in page + summary
     assert {p.stem for p in (root / "figures").glob("*.svg")} == {
         "first-per-last-a",
         "centre-per-last-a",
