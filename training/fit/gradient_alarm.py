@@ -13,15 +13,14 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.fit.alarms import Alarm, new_alarms, sentence, write_alarms
 from training.fit.config import FitConfig
 from training.fit.gradient_remedies import remedies
 from training.fit.judge_steps import LayerStep, StepJudge
-from training.fit.module import SegmentationModule
-from training.fit.step_meter import StepMeter
-from training.nets.places import LayerPlace, layer_places
+from training.fit.step_meter import StepMeter, meter_layers
+from training.nets.places import LayerPlace
 
 EVERY_N_STEPS = 10
 FIRST_STEPS = 5  # a learning rate that is far too high shows at once
@@ -75,7 +74,6 @@ class GradientAlarm(Callback):
         self.path = path
         self.alarms: list[Alarm] = []
         self._places: Sequence[LayerPlace] = ()
-        self._weights: Sequence[nn.Parameter] = ()
         self._meter: StepMeter | None = None
         self._judge: StepJudge | None = None
         self._step: int | None = None
@@ -89,13 +87,7 @@ class GradientAlarm(Callback):
         """Look at the net once, when the first batch shows how many channels it takes."""
         if self._meter is not None:
             return
-        if not isinstance(pl_module, SegmentationModule):
-            raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
-        net = pl_module.graph.net
-        self._places = layer_places(net, channels=batch["image"].shape[1])
-        modules = [net.get_submodule(place.name) for place in self._places]
-        self._weights = [module.get_parameter("weight") for module in modules]
-        self._meter = StepMeter(self._weights)
+        self._places, self._meter = meter_layers(pl_module, batch)
         self._judge = StepJudge(
             rounded=self.config.optimiser.kind == "adamw",
             loss_is_scaled=getattr(trainer.precision_plugin, "scaler", None) is not None,
@@ -111,7 +103,7 @@ class GradientAlarm(Callback):
         self._meter.before_step()
         self._step = step
         groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-        of_layers = [groups.get(id(weight), {}) for weight in self._weights]
+        of_layers = [groups.get(id(weight), {}) for weight in self._meter.weights]
         rates = tuple(float(group.get("lr", 0.0)) for group in of_layers)
         if isinstance(optimizer, torch.optim.AdamW):
             decays = [float(group.get("weight_decay", 0.0)) for group in of_layers]

@@ -1,10 +1,32 @@
 """What one optimiser step does to each layer: its gradient, its weights, and how far they move."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import lightning as L
 import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
+
+from training.fit.module import SegmentationModule
+from training.nets.places import LayerPlace, layer_places
+
+
+def meter_layers(
+    pl_module: L.LightningModule, batch: Mapping[str, Any]
+) -> tuple[Sequence[LayerPlace], "StepMeter"]:
+    """Return where each layer of a net in training stands, and the meter of all of them.
+
+    Args:
+        pl_module: the ``SegmentationModule`` in training.
+        batch: its first, which shows how many channels the net takes.
+    """
+    if not isinstance(pl_module, SegmentationModule):
+        raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
+    net = pl_module.graph.net
+    places = layer_places(net, channels=batch["image"].shape[1])
+    weights = [net.get_submodule(place.name).get_parameter("weight") for place in places]
+    return places, StepMeter(weights)
 
 
 class StepMeter:
@@ -13,12 +35,12 @@ class StepMeter:
     Norms are Euclidean and in float64, so that the square of a small gradient is not 0. They stay
     where the weights lie; reading them there would make a GPU's host wait.
 
-    Args:
+    Attributes:
         weights: the layers', in the order of the answer.
     """
 
     def __init__(self, weights: Sequence[nn.Parameter]) -> None:
-        self._weights = tuple(weights)
+        self.weights = tuple(weights)
         self._live: list[int] = []
         self._began: list[Tensor] = []
         self._gradients: list[Tensor] = []
@@ -31,8 +53,8 @@ class StepMeter:
     @torch.no_grad()
     def before_step(self) -> None:
         """Note gradients and weights; to be called when gradients are complete and unscaled."""
-        self._live = [i for i, weight in enumerate(self._weights) if weight.grad is not None]
-        weights = [self._weights[i] for i in self._live]
+        self._live = [i for i, weight in enumerate(self.weights) if weight.grad is not None]
+        weights = [self.weights[i] for i in self._live]
         self._began = [weight.clone() for weight in weights]
         self._gradients = _norms([weight.grad for weight in weights if weight.grad is not None])
 
@@ -45,10 +67,10 @@ class StepMeter:
         Args:
             decay: by layer, the share of the weights that the step took away besides; None: 0.
         """
-        device = self._weights[0].device
-        norms = torch.full((4, len(self._weights)), torch.nan, dtype=torch.float64, device=device)
+        device = self.weights[0].device
+        norms = torch.full((4, len(self.weights)), torch.nan, dtype=torch.float64, device=device)
         if self._live:
-            updates = torch._foreach_sub([self._weights[i] for i in self._live], self._began)
+            updates = torch._foreach_sub([self.weights[i] for i in self._live], self._began)
             pulls = updates
             if decay is not None:
                 taken = torch._foreach_mul(self._began, [decay[i] for i in self._live])

@@ -8,9 +8,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from training.fit.module import SegmentationModule
-from training.fit.step_meter import StepMeter
-from training.nets.places import LayerPlace, layer_places
+from training.fit.step_meter import StepMeter, meter_layers
+from training.nets.places import LayerPlace
 from training.probe.gradient_flow import NAME, LayerGradient, draw_gradient_flow, layer_gradient
 from training.probe.growing_table import GrowingTable
 
@@ -43,13 +42,7 @@ class WatchGradients(Callback):
         """Look at the net once, when the first batch shows how many channels it takes."""
         if self._meter is not None:
             return
-        if not isinstance(pl_module, SegmentationModule):
-            raise TypeError(f"expected a SegmentationModule, got {type(pl_module).__name__}")
-        net = pl_module.graph.net
-        self._places = layer_places(net, channels=batch["image"].shape[1])
-        self._meter = StepMeter(
-            [net.get_submodule(place.name).get_parameter("weight") for place in self._places]
-        )
+        self._places, self._meter = meter_layers(pl_module, batch)
         folder = self.folder or Path(trainer.default_root_dir)
         self._table = GrowingTable(folder / f"{NAME}.csv", LayerGradient)
         if trainer.is_global_zero:
