@@ -1,6 +1,8 @@
 """Start the service: ``python -m service``, also installed as ``longskip-serve``.
 
 python -m service --help
+python -m service key --help
+python -m service predict --help
 LONGSKIP_MODELS=models python -m service
 """
 
@@ -21,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from service.keys import main as make_key
 
         return make_key(arguments[1:])
+    if arguments[:1] == ["predict"]:
+        from service.predict import main as predict
+
+        return predict(arguments[1:])
     settings = parse_settings(arguments)
     # Here, so that --help and a wrong setting need not wait for them.
     from contract.errors import DeviceUnavailable

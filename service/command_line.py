@@ -12,6 +12,8 @@ from service.settings import ENVIRONMENT_PREFIX, Settings
 
 EXAMPLES = """examples:
   python -m service
+  python -m service predict images --out masks --model nuclei
+  python -m service key pacs --scopes infer
   python -m service --models /srv/models --port 9000
   LONGSKIP_DEVICE=cuda LONGSKIP_HOST=0.0.0.0 python -m service
 

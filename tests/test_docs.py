@@ -12,7 +12,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from contract import __main__ as contract_command
-from service import keys
+from service import keys, predict
 from service.command_line import parse_settings
 from service.engine.encode import ENCODINGS
 from service.metrics import Metrics
@@ -77,6 +77,8 @@ LINES = [
 def _parse_service(arguments: Sequence[str]) -> object:
     if arguments[:1] == ["key"]:
         return keys.build_parser().parse_args(arguments[1:])
+    if arguments[:1] == ["predict"]:
+        return predict.build_parser().parse_args(arguments[1:])
     return parse_settings(arguments)
 
 
@@ -127,6 +129,8 @@ def test_options_in_the_text_are_known(
     known = set(FOREIGN_OPTIONS) | {f"--{name.replace('_', '-')}" for name in Settings.model_fields}
     for parse in parsers.values():
         known |= set(getattr(getattr(parse, "__self__", None), "_option_string_actions", ()))
+    for own in (keys, predict):
+        known |= set(own.build_parser()._option_string_actions)
     known |= {"--spec", "--to", "--intensities", "--golden-size"}  # of contract's subcommand
     named = re.findall(r"`(?:[^`\n]* )?(--[a-z][\w.-]*[a-z])[^`\n]*`", document.read_text())
     assert not [option for option in named if option not in known]
@@ -146,7 +150,7 @@ def test_variables_are_settings_or_composes_own(document: Path) -> None:
     settings = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields}
     composed = set(re.findall(r"LONGSKIP_[A-Z_]+", (ROOT / "docker-compose.yml").read_text()))
     named = set(re.findall(r"LONGSKIP_[A-Z_]*[A-Z]", document.read_text()))
-    assert named <= settings | composed | {SHARED}
+    assert named <= settings | composed | {SHARED, predict.KEY_VARIABLE}
 
 
 def test_the_guide_lists_every_problem_with_its_status() -> None:

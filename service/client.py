@@ -1,0 +1,289 @@
+"""A client of the service, with httpx alone: ask, wait when told to, ask again.
+
+    from service.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        answer = client.segment("image.png", model="nuclei")
+        Path("mask.png").write_bytes(answer.content)
+
+``AsyncClient`` is the same with ``await``. A request is sent again where the service has no room
+now (429, 503), after the seconds that it names, and where the connection breaks: asking twice for
+a segmentation changes nothing.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+from urllib.parse import quote
+
+import httpx
+
+Image: TypeAlias = bytes | str | os.PathLike[str]
+"""An image file's bytes, or where it lies. Only the bytes are sent, never the name."""
+
+AGAIN = (429, 503)
+# A connection that breaks; not an answer that takes too long, which would do so again.
+BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 20.0
+
+
+class ServiceError(Exception):
+    """The service refused, and says why.
+
+    Attributes:
+        status: of HTTP; 0 where no answer came.
+        kind: what its problem document calls it, such as ``image-too-large``.
+        detail: what came, what was expected, what to do.
+        request_id: under which the service's log has it.
+    """
+
+    def __init__(self, status: int, kind: str, detail: str, request_id: str = "") -> None:
+        super().__init__(f"{status or 'no answer'} {kind}: {detail}")
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.request_id = request_id
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A segmentation in the format that was asked for, and what made it.
+
+    Attributes:
+        content: the body.
+        media_type: of it.
+        model, version, sha256, provider, precision: of what answered.
+        request_id: under which the service's log has it.
+    """
+
+    content: bytes
+    media_type: str
+    model: str
+    version: int
+    sha256: str
+    provider: str
+    precision: str
+    request_id: str
+
+
+class _Retries:
+    """When to ask again, for both clients."""
+
+    def __init__(self, *, attempts: int) -> None:
+        if attempts < 1:
+            raise ValueError(f"attempts must be 1 or more, got {attempts}")
+        self._attempts = attempts
+
+    def wait_s(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
+        """Return how long to wait before asking again; None: do not.
+
+        Args:
+            attempt: how often it was asked, from 1.
+            outcome: the response, or how the connection broke.
+        """
+        if attempt >= self._attempts:
+            return None
+        # Doubled each time, and not the same for all clients that were turned away together.
+        own = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+        if not isinstance(outcome, httpx.Response):
+            return own if isinstance(outcome, BROKEN) else None
+        named = outcome.headers.get("retry-after", "")
+        # A 503 that names no time is a model that is out of use: waiting does not help.
+        if outcome.status_code not in AGAIN or not named.isdecimal():
+            return None
+        return max(own, float(named))
+
+
+def _segment_request(
+    image: Image, model: str, version: int | None, options: Mapping[str, object]
+) -> dict[str, Any]:
+    content = image if isinstance(image, bytes) else Path(image).read_bytes()
+    place = f"/v1/models/{quote(model, safe='')}" + (
+        f"/versions/{version}" if version is not None else ""
+    )
+    return {
+        "method": "POST",
+        "url": f"{place}/segment",
+        "params": {name: str(value) for name, value in options.items()},
+        "content": content,
+        "headers": {"Content-Type": "application/octet-stream"},
+    }
+
+
+def _settings(address: str, key: str | None, timeout_s: float) -> dict[str, Any]:
+    return {
+        "base_url": address,
+        "timeout": timeout_s,
+        "headers": {"Authorization": f"Bearer {key}"} if key else {},
+    }
+
+
+def _checked(response: httpx.Response | httpx.TransportError, address: httpx.URL) -> httpx.Response:
+    if not isinstance(response, httpx.Response):
+        raise ServiceError(
+            0,
+            "unreachable",
+            f"{address} does not answer ({type(response).__name__}); does the service run there?",
+        ) from response
+    if response.is_success:
+        return response
+    try:
+        said = response.json()
+    except ValueError:
+        said = {}
+    said = said if isinstance(said, dict) else {}
+    raise ServiceError(
+        response.status_code,
+        str(said.get("type", "unknown")).rpartition(":")[2],
+        str(said.get("detail") or said.get("error") or response.reason_phrase),
+        response.headers.get("x-longskip-request-id", ""),
+    )
+
+
+def _answer(response: httpx.Response) -> Answer:
+    said = {
+        name: response.headers.get(f"x-longskip-{name.replace('_', '-')}", "")
+        for name in ("model", "version", "sha256", "provider", "precision", "request_id")
+    }
+    return Answer(
+        content=response.content,
+        media_type=response.headers.get("content-type", ""),
+        model=said["model"],
+        version=int(said["version"] or 0),
+        sha256=said["sha256"],
+        provider=said["provider"],
+        precision=said["precision"],
+        request_id=said["request_id"],
+    )
+
+
+class Client:
+    """Asks a running service, one request after the other. It may be shared by threads.
+
+    Args:
+        address: such as ``http://127.0.0.1:8000``, with the path prefix if it has one.
+        key: an API key where the service asks for one.
+        timeout_s: of one attempt.
+        attempts: how often a request is sent in all.
+    """
+
+    def __init__(
+        self, address: str, *, key: str | None = None, timeout_s: float = 90.0, attempts: int = 6
+    ) -> None:
+        self._retries = _Retries(attempts=attempts)
+        self._http = httpx.Client(**_settings(address, key, timeout_s))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def segment(
+        self, image: Image, *, model: str, version: int | None = None, **options: object
+    ) -> Answer:
+        """Segment an image.
+
+        Args:
+            image: a file's bytes, or where it lies.
+            model: a name from ``models``.
+            version: None: the newest.
+            options: ``format``, ``orientation``, ``opacity``, ``skip_gain``.
+
+        Raises:
+            ServiceError: the service refused, or does not answer.
+            OSError: the file cannot be read.
+        """
+        return _answer(self._send(_segment_request(image, model, version, options)))
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return what is served.
+
+        Raises:
+            ServiceError: the service refused, or does not answer.
+        """
+        found: list[dict[str, Any]] = self._send({"method": "GET", "url": "/v1/models"}).json()[
+            "models"
+        ]
+        return found
+
+    def _send(self, request: Mapping[str, Any]) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.request(**request)
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = self._retries.wait_s(attempt, outcome)
+            if wait_s is None:
+                return _checked(outcome, self._http.base_url)
+            time.sleep(wait_s)
+
+
+class AsyncClient:
+    """``Client`` for asyncio; see there."""
+
+    def __init__(
+        self, address: str, *, key: str | None = None, timeout_s: float = 90.0, attempts: int = 6
+    ) -> None:
+        self._retries = _Retries(attempts=attempts)
+        self._http = httpx.AsyncClient(**_settings(address, key, timeout_s))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def segment(
+        self, image: Image, *, model: str, version: int | None = None, **options: object
+    ) -> Answer:
+        """Segment an image; see ``Client.segment``."""
+        request = await asyncio.to_thread(_segment_request, image, model, version, options)
+        return _answer(await self._send(request))
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Return what is served; see ``Client.models``."""
+        answer = await self._send({"method": "GET", "url": "/v1/models"})
+        found: list[dict[str, Any]] = answer.json()["models"]
+        return found
+
+    async def _send(self, request: Mapping[str, Any]) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = await self._http.request(**request)
+            except httpx.TransportError as error:
+                outcome = error
+            wait_s = self._retries.wait_s(attempt, outcome)
+            if wait_s is None:
+                return _checked(outcome, self._http.base_url)
+            await asyncio.sleep(wait_s)
