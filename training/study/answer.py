@@ -39,17 +39,19 @@ def answer(analysis: Analysis) -> list[str]:
     told = [(d, e) for d, effects in by_dataset.items() for e in effects if e.told]
     silent = [(d, e) for d, effects in by_dataset.items() for e in effects if not e.told]
     found: list[str] = []
-    if told:
-        found.append(
-            capital(
-                "; ".join(
-                    (f"on {dataset}, " if several else "") + _clause(effect)
-                    for dataset, effect in told
-                )
-            )
-            + "."
-        )
-    elif silent:
+    met = [pair for pair in told if pair[1].contrast.role == "interaction"]
+    if len(met) == 1:
+        met = []  # one is told like any other
+    clauses = [
+        (f"on {dataset}, " if several else "") + _clause(effect)
+        for dataset, effect in told
+        if (dataset, effect) not in met
+    ]
+    if clauses:
+        found.append(capital("; ".join(clauses)) + ".")
+    if met:
+        found.append(_together(met, several=several))
+    if not told and silent:
         found.append(_seen(silent, several=several))
     if silent:
         found.append(_silence(silent, several=several, after=bool(told)))
@@ -61,6 +63,16 @@ def answer(analysis: Analysis) -> list[str]:
     found += [text for text in (shift_answer(analysis),) if text]
     found.append(_trust(analysis))
     return found
+
+
+def _together(met: Sequence[tuple[str, Effect]], *, several: bool) -> str:
+    """Return the interactions in one sentence; each has its own in the findings."""
+    sizes = [
+        f"{quoted(e.contrast.name)} {signed(e.mean or 0.0, 'dice')}"
+        + (f" on {dataset}" if several else "")
+        for dataset, e in met
+    ]
+    return f"Together they do more or less than each alone (interactions, Dice): {listed(sizes)}."
 
 
 def _clause(effect: Effect) -> str:
