@@ -78,6 +78,7 @@ def create_app(
         # Its telemetry would put exception texts into whatever provider is set up.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.state.draining = False
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
     v1, v2 = (v1_segment, v1_models), (v2_health, v2_models, v2_infer, v2_repository)

@@ -1,9 +1,12 @@
 """Run the app under uvicorn and say, once it answers, where and how to ask it."""
 
+import asyncio
 import gc
 import shlex
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,20 +24,38 @@ WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 class AnnouncingServer(uvicorn.Server):
     """uvicorn's server, which prints the start-up lines when it accepts connections."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, repository: Repository) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, settings: Settings, repository: Repository
+    ) -> None:
         super().__init__(config)
+        self._app = app
         self._settings = settings
         self._repository = repository
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then announce."""
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
         # What is there now stays: the collector need not look through it during requests.
         gc.collect()
         gc.freeze()
         port = self.servers[0].sockets[0].getsockname()[1]
         for line in start_up_lines(self._settings, self._repository, port):
             print(line, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Say that it is not ready; take no more requests when a balancer has had time to see it.
+
+        A second signal, and Ctrl-C, do not wait.
+        """
+        first, self._app.state.draining = not self._app.state.draining, True
+        drain_s, stop = self._settings.drain_s, super().handle_exit
+        if first and sig == signal.SIGTERM and drain_s and self._loop is not None:
+            # From a signal's handler: the loop may be asleep.
+            self._loop.call_soon_threadsafe(self._loop.call_later, drain_s, stop, sig, frame)
+        else:
+            stop(sig, frame)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -72,7 +93,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.deadline_s)),
     )
-    server = AnnouncingServer(config, settings, repository)
+    server = AnnouncingServer(config, app, settings, repository)
     try:
         server.run(sockets=[listener])
     except OSError as error:

@@ -114,6 +114,13 @@ class Settings(BaseSettings):
         description="longest time for one request, in seconds",
         examples=[10],
     )
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds after SIGTERM in which it still answers, but says it is not ready",
+        examples=[5],
+    )
     samples: Path = Field(
         default=Path("docs/samples"),
         description="folder of sample images that the page offers",

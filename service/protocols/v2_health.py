@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 import service.protocols.version_path  # noqa: F401  (registers {version:version})
@@ -41,11 +41,12 @@ async def live() -> dict[str, bool]:
 @router.get(
     "/v2/health/ready",
     summary="Can any model be used?",
-    responses={503: error_answer("no model can be used; the body says why")},
+    responses={503: error_answer("no model can be used, or it is about to stop; the body says")},
 )
-async def ready(running: RunningService) -> Response:
+async def ready(request: Request, running: RunningService) -> Response:
     """Answer 200 when at least one model can be used, else 503 and why."""
-    why_not = _why_not_ready(running.repository)
+    stopping = "it is about to stop" if request.app.state.draining else None
+    why_not = stopping or _why_not_ready(running.repository)
     if why_not is None:
         return JSONResponse({"ready": True})
     return JSONResponse({"ready": False, "error": why_not}, status_code=503)

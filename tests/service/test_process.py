@@ -5,6 +5,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,32 @@ def test_a_request_under_way_is_answered_before_the_end(
                 assert not answer.done()
         assert service.stop() == 0
         assert answer.result().status_code == 200
+
+
+def test_it_answers_for_a_while_after_sigterm_and_says_that_it_is_not_ready(
+    start_service: Any, models: Path, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(8, 8))
+    with (
+        start_service(models=models, drain_s=2) as service,
+        httpx.Client(base_url=service.address, timeout=30, trust_env=False) as client,
+    ):
+        assert client.get("/v2/health/ready").status_code == 200
+        service.process.terminate()
+        until = time.monotonic() + 1.5
+        while client.get("/v2/health/ready").status_code == 200 and time.monotonic() < until:
+            time.sleep(0.02)
+        not_ready = client.get("/v2/health/ready")
+        assert not_ready.status_code == 503
+        assert "about to stop" in not_ready.json()["error"]
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.post("/v1/models/grey/segment", content=image).status_code == 200
+        assert service.process.wait(20) == 0
+
+
+def test_a_second_sigterm_does_not_wait(start_service: Any, models: Path) -> None:
+    with start_service(models=models, drain_s=600) as service:
+        service.process.terminate()
+        while httpx.get(f"{service.address}/v2/health/ready", trust_env=False).status_code == 200:
+            time.sleep(0.02)
+        assert service.stop() == 0
