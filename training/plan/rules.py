@@ -213,7 +213,7 @@ def plan(
 
 
 def _check_limits(given: Mapping[str, Any]) -> None:
-    # As Lightning reads them: a whole number counts batches, any other is a share of them.
+    # As Lightning reads them: a whole number, also 2.0, counts batches; 1.0 and less is a share.
     for option, none in (
         ("trainer.limit_train_batches", False),
         ("trainer.limit_val_batches", True),
@@ -221,7 +221,7 @@ def _check_limits(given: Mapping[str, Any]) -> None:
         limit = given.get(option)
         if limit is None or (none and limit == 0):
             continue
-        if limit <= 0 or not limit < math.inf or (isinstance(limit, float) and limit > 1):
+        if limit <= 0 or not limit < math.inf or (limit > 1 and limit % 1):
             raise RequestInvalid(
                 f"{option} is {limit}; give a whole number of batches, 1 or more, or a share of "
                 f"them above 0 and up to 1.0{', or 0 for no validation' if none else ''}"
@@ -497,9 +497,11 @@ def epoch_steps(known: Known) -> int:
     samples = known.train_images * int(known.chosen["data.patches_per_image"])
     batches = max(1, samples // known.batch)
     limit = known.chosen.get("trainer.limit_train_batches")
-    if isinstance(limit, int):
-        return min(batches, limit)
-    return batches if limit is None else max(1, int(batches * limit))
+    if limit is None:
+        return batches
+    if isinstance(limit, int) or limit > 1:
+        return min(batches, int(limit))
+    return max(1, int(batches * limit))
 
 
 def validation_epochs(known: Known) -> Chosen:

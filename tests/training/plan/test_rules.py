@@ -498,7 +498,8 @@ def test_epochs_of_no_batch_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("limit", "steps"), [(1, 1), (3, 3), (1.0, 5), (0.5, 2), (0.01, 1), (None, 5), (99, 5)]
+    ("limit", "steps"),
+    [(1, 1), (3, 3), (3.0, 3), (1.0, 5), (0.5, 2), (0.01, 1), (None, 5), (99, 5)],
 )
 def test_a_limit_counts_batches_or_is_a_share_of_them(
     limit: float | None, steps: int, make_profile: MakeProfile, cpu: Machine
