@@ -4,9 +4,8 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from service.trace import Trace
+from service.trace import ModelKey, Trace
 
-ModelKey = tuple[str, int]
 # Which stages of data's way are Triton's parts of an inference.
 PARTS = {
     "queue": "queue",

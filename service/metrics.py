@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service.counts import Counts
-from service.trace import Trace
+from service.trace import ModelKey, Trace
 
 STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10, 30)
 BATCH_IMAGES = (1, 2, 4, 8, 16, 32)
@@ -24,7 +24,7 @@ class HasQueue(Protocol):
         key: name and version.
     """
 
-    key: tuple[str, int]
+    key: ModelKey
 
     @property
     def waiting(self) -> int:
@@ -107,7 +107,7 @@ class _QueueDepths(Collector):
         family = GaugeMetricFamily(
             "longskip_queue_depth", "Images that wait for their model.", labels=("model", "version")
         )
-        waiting: Tally[tuple[str, int]] = Tally()
+        waiting: Tally[ModelKey] = Tally()
         for queue in self._queues():  # two of one version while a new file takes over
             waiting[queue.key] += queue.waiting
         for (name, version), count in waiting.items():

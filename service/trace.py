@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+ModelKey = tuple[str, int]
+"""Name and version."""
 SCOPE_KEY = "longskip.trace"
 # Ids from outside stand in headers and logs, so nothing else than this is taken over.
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

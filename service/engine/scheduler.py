@@ -19,10 +19,8 @@ from service.engine.budget import PixelLease
 from service.engine.queue import Job, JobQueue
 from service.engine.run import SegmentationModel, run_batch
 from service.errors import Overloaded
-from service.trace import Trace
+from service.trace import ModelKey, Trace
 
-ModelKey = tuple[str, int]
-"""Name and version."""
 Run: TypeAlias = "asyncio.Future[list[Segmentation | Exception]]"
 """What one run gives: an outcome per image, in order."""
 ObserveBatch = Callable[[int, float], None]

@@ -1,6 +1,5 @@
 """``POST /v1/models/{model}/segment``: an image comes in, its labels go out."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -14,11 +13,10 @@ from service.engine.admit import admit
 from service.engine.decode import decode
 from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, encode
 from service.engine.scheduler import Scheduler
-from service.errors import BodyTooSlow
 from service.protocols.negotiate import choose_format
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
 from service.protocols.skip_gain import Gains, choose_gains, spell_gains
-from service.protocols.wait import wait_while_wanted
+from service.protocols.wait import arriving, wait_while_wanted
 from service.running import Running
 from service.trace import SCOPE_KEY, Trace
 
@@ -127,7 +125,8 @@ async def _segment(
     trace.skip_gain = spell_gains(gains or ())
     scheduler = running.engine.scheduler(served)
     scheduler.check_room()
-    upload = await _admit_in_time(request, running, trace)
+    async with arriving(trace, running.settings.deadline_s):
+        upload = await admit(request, max_body_bytes=running.settings.max_body_bytes)
     try:
         with scheduler.slot():
             body = await wait_while_wanted(
@@ -149,18 +148,6 @@ def _check_named_once(request: Request) -> None:
         raise RequestInvalid(
             f"the query names {', '.join(repeated)} more than once; give each option once"
         )
-
-
-async def _admit_in_time(request: Request, running: Running, trace: Trace) -> UploadFile:
-    deadline_s = running.settings.deadline_s
-    try:
-        with trace.stage("admit"):
-            async with asyncio.timeout(deadline_s):
-                return await admit(request, max_body_bytes=running.settings.max_body_bytes)
-    except TimeoutError as error:
-        raise BodyTooSlow(
-            f"the body did not arrive within {deadline_s:g} s; send a smaller image"
-        ) from error
 
 
 async def _answer(

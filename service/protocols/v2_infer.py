@@ -21,12 +21,11 @@ from contract.skip_gain import checked_rows
 from service.engine.admit import admit_bytes
 from service.engine.budget import PixelLease
 from service.engine.scheduler import Scheduler
-from service.errors import BodyTooSlow
 from service.protocols.compression import choose_encoding, compress, expand
 from service.protocols.openapi import INFER_BODY, INFER_RESPONSES
 from service.protocols.skip_gain import Gains, choose_gains
 from service.protocols.v2_tensors import AskedOutput, InferRequest, read_request, write_answer
-from service.protocols.wait import wait_while_wanted
+from service.protocols.wait import arriving, wait_while_wanted
 from service.repository.repository import ServedModel
 from service.running import Running
 from service.trace import SCOPE_KEY, Trace
@@ -65,7 +64,8 @@ async def infer(request: Request, model: str, version: int | None = None) -> Res
     json_bytes = _json_bytes(request)
     scheduler = running.engine.scheduler(served)
     scheduler.check_room()
-    upload = await _admit_in_time(request, running, trace)
+    async with arriving(trace, running.settings.deadline_s):
+        upload = await admit_bytes(request, max_body_bytes=running.settings.max_body_bytes)
     try:
         with scheduler.slot(), running.engine.budget.lease() as lease:
             with trace.stage("decode"):
@@ -105,16 +105,6 @@ def _json_bytes(request: Request) -> int | None:
     if not (written.isascii() and written.isdecimal() and len(written) < 16):
         raise RequestInvalid(f"{JSON_BYTES_HEADER} must be a whole number of bytes")
     return int(written)
-
-
-async def _admit_in_time(request: Request, running: Running, trace: Trace) -> UploadFile:
-    deadline_s = running.settings.deadline_s
-    try:
-        with trace.stage("admit"):
-            async with asyncio.timeout(deadline_s):
-                return await admit_bytes(request, max_body_bytes=running.settings.max_body_bytes)
-    except TimeoutError as error:
-        raise BodyTooSlow(f"the body did not arrive within {deadline_s:g} s") from error
 
 
 def _read(

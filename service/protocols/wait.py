@@ -1,15 +1,33 @@
-"""Wait for an answer only as long as somebody wants it: until the deadline, or the client goes."""
+"""How long a request may take: its body until the deadline, its answer while somebody waits."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from starlette.types import Receive
 
-from service.errors import ClientGone, DeadlineExceeded
+from service.errors import BodyTooSlow, ClientGone, DeadlineExceeded
+from service.trace import Trace
 
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def arriving(trace: Trace, deadline_s: float) -> AsyncIterator[None]:
+    """Give a body no more than ``deadline_s`` to come in, and note how long it took.
+
+    Raises:
+        BodyTooSlow: the time was up first.
+    """
+    try:
+        with trace.stage("admit"):
+            async with asyncio.timeout(deadline_s):
+                yield
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"the body did not arrive within {deadline_s:g} s; send a smaller image"
+        ) from error
 
 
 async def wait_while_wanted(

@@ -16,13 +16,13 @@ from service.errors import ModelNotReady
 from service.repository.load import open_version, stamp_of
 from service.repository.repository import (
     Entry,
-    ModelKey,
     Repository,
     ServedModel,
     Stamp,
     UnusedModel,
 )
 from service.settings import Settings
+from service.trace import ModelKey
 
 # A copy that is under way changes its file many times; each time it would be opened in vain.
 QUIET_MS = 500

@@ -7,10 +7,8 @@ from typing import Literal
 from contract.errors import ModelNotFound
 from service.engine.run import SegmentationModel
 from service.errors import ModelNotReady
-from service.trace import ModelIdentity
+from service.trace import ModelIdentity, ModelKey
 
-ModelKey = tuple[str, int]
-"""Name and version."""
 Stamp = frozenset[tuple[str, int, int, int]]
 """Of a version's model files: name, bytes, time of change in ns, inode. Another: another file."""
 
