@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from contract.errors import LongskipError
 from contract.version import __version__
 from service.engine.engine import Engine
+from service.gauges import Gauges
 from service.keys import Keys
 from service.metrics import Metrics
 from service.page import routes as page_routes
@@ -62,8 +63,10 @@ def create_app(
             Engine(loaded, settings, metrics) as engine,
             Keeper(loaded, engine, settings) as keeper,
         ):
+            gauges = Gauges(engine, loaded, settings, lambda: bool(app.state.draining))
             app.state.running = Running(settings, loaded, engine, keeper, metrics)
-            yield
+            with metrics.telling(gauges):
+                yield
 
     app = FastAPI(
         title=openapi.TITLE,

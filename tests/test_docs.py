@@ -15,7 +15,6 @@ from contract import __main__ as contract_command
 from service import keys, predict
 from service.command_line import parse_settings
 from service.engine.encode import ENCODINGS
-from service.metrics import Metrics
 from service.protocols.problems import KINDS, UNEXPECTED, problem_for
 from service.settings import ENVIRONMENT_PREFIX, Settings
 from training.__main__ import COMMANDS
@@ -164,15 +163,6 @@ def test_the_guide_lists_every_problem_with_its_status() -> None:
 def test_the_readme_lists_every_format() -> None:
     rows = re.findall(r"^\| `(\w+)`(?: \(default\))? \| ", NAMED["README.md"].read_text(), re.M)
     assert set(rows) == set(ENCODINGS)
-
-
-def test_metrics_named_are_exposed() -> None:
-    metrics = Metrics()
-    metrics.watch_queues(tuple)
-    named = set(re.findall(r"`(longskip_\w+)`", _guide("serve")))
-    exposed = set(re.findall(r"^# TYPE (\w+)", metrics.exposition().decode(), re.MULTILINE))
-    assert named
-    assert named <= exposed
 
 
 @every_document

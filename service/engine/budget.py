@@ -9,10 +9,14 @@ from service.errors import Overloaded
 
 
 class PixelBudget:
-    """Counts decoded pixels; used from the event loop and from the decoding threads."""
+    """Counts decoded pixels; used from the event loop and from the decoding threads.
+
+    Attributes:
+        max_pixels: the bound.
+    """
 
     def __init__(self, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._held_pixels = 0
         self._lock = threading.Lock()
 
@@ -32,16 +36,16 @@ class PixelBudget:
             ImageTooLarge: they would not fit even alone.
             Overloaded: others hold so many that these do not fit.
         """
-        if pixels > self._max_pixels:
+        if pixels > self.max_pixels:
             raise ImageTooLarge(
                 f"the image's values need the room of {pixels:,} pixels, more than the "
-                f"{self._max_pixels:,} of all images together; send one with fewer channels or a "
+                f"{self.max_pixels:,} of all images together; send one with fewer channels or a "
                 "smaller one"
             )
         with self._lock:
-            if self._held_pixels + pixels > self._max_pixels:
+            if self._held_pixels + pixels > self.max_pixels:
                 raise Overloaded(
-                    f"images under way hold {self._held_pixels} of {self._max_pixels} pixels; "
+                    f"images under way hold {self._held_pixels} of {self.max_pixels} pixels; "
                     f"{pixels} more do not fit now. Send the image again in a moment.",
                     reason="memory",
                 )

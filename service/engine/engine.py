@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
+from contract.errors import OutOfMemory
 from contract.session import CPU_PROVIDER, usable_cores
 from service.engine.budget import PixelBudget
 from service.engine.run import SegmentationModel
@@ -36,7 +37,6 @@ class Engine:
         self._schedulers: dict[SegmentationModel, Scheduler] = {}
         for served in repository.ready:
             self.take_up(served)
-        metrics.watch_queues(lambda: list(self._schedulers.values()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,6 +45,11 @@ class Engine:
         for scheduler in list(self._schedulers.values()):
             await scheduler.close()
         await asyncio.get_running_loop().run_in_executor(None, self._codecs.shutdown)
+
+    @property
+    def schedulers(self) -> list[Scheduler]:
+        """All there are: of models in use, and of replaced ones that somebody still waits for."""
+        return list(self._schedulers.values())
 
     def take_up(self, served: ServedModel) -> None:
         """Be ready to run a model."""
@@ -74,9 +79,18 @@ class Engine:
         return self._schedulers[served.model]
 
     async def in_codec_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run decoding or encoding in one of the threads for it."""
+        """Run decoding or encoding in one of the threads for it.
+
+        Raises:
+            OutOfMemory: there was none for the work.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._codecs, partial(work, *args, **kwargs))
+        try:
+            return await loop.run_in_executor(self._codecs, partial(work, *args, **kwargs))
+        except MemoryError as error:
+            raise OutOfMemory(
+                "there is no memory for the image now; send it again in a moment"
+            ) from error
 
 
 def _lanes(served: ServedModel, settings: Settings) -> Lanes | None:

@@ -93,6 +93,22 @@ class Scheduler:
         """Images that wait for their run."""
         return len(self._queue)
 
+    @property
+    def under_way(self) -> int:
+        """Requests that hold a slot."""
+        return self._under_way
+
+    @property
+    def oldest_wait_s(self) -> float:
+        """Seconds that the image has waited whose turn comes next; 0 where none waits.
+
+        Unlike the stage ``queue`` of answered requests it also tells of a queue that stands still.
+        """
+        try:
+            return monotonic() - self._queue.oldest.queued_s
+        except IndexError:
+            return 0.0
+
     async def close(self) -> None:
         """Wait for no image: who still waits for one is cancelled."""
         self._queue.drop_all()
@@ -161,6 +177,7 @@ class Scheduler:
             raise
         trace.add("queue", job.started_s - job.queued_s)
         trace.add("run", job.finished_s - job.started_s)
+        trace.tiled |= segmentation.tiled
         return segmentation
 
     def _begin_runs(self) -> None:

@@ -46,7 +46,7 @@ def test_a_full_queue_answers_429_at_once_and_takes_more_when_it_has_emptied(
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["type"] == "urn:longskip:problem:overloaded"
-        assert _metric(address, 'longskip_refused_total{reason="overloaded-queue"} 1.0')
+        assert _metric(address, 'longskip_refused_total{model="gated",reason="overloaded-queue"} 1.0')
         gated_model.gate.set()
         assert [answer.result().status_code for answer in under_way] == [200, 200, 200]
         assert post().status_code == 200
@@ -78,7 +78,7 @@ def test_an_image_whose_client_went_is_never_run(
         assert gated_model.entered.acquire(timeout=30)
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(address + URL, content=encode_png(make_pixels(5, 5)), timeout=0.5)
-        gone = 'longskip_refused_total{reason="client-gone"} 1.0'
+        gone = 'longskip_refused_total{model="gated",reason="client-gone"} 1.0'
         _wait_for(lambda: _metric(address, gone))
         gated_model.gate.set()
         assert first.result().status_code == 200

@@ -118,7 +118,7 @@ def test_a_request_under_way_is_answered_before_the_end(
     start_service: Any, models: Path, make_pixels: Any, encode_png: Any
 ) -> None:
     image = encode_png(make_pixels(700, 700))
-    begun = 'longskip_batch_images_count{model="tiled"} 1.0'
+    begun = 'longskip_batch_images_count{model="tiled",version="1"} 1.0'
     with start_service(models=models) as service, ThreadPoolExecutor(1) as threads:
         url = f"{service.address}/v1/models/tiled/segment?format=npz"
         answer = threads.submit(httpx.post, url, content=image, timeout=60)
