@@ -13,6 +13,7 @@
     │   ├── ModelBroken                not an ONNX file, or inputs and outputs off the contract
     │   └── GoldenMismatch             the stored answer did not come back on this provider
     ├── DeviceUnavailable              a GPU was asked for and is not there
+    ├── OutOfMemory                    a run needs more memory than the device has now
     ├── ModelNotFound                  no such model or version in the repository
     ├── RequestInvalid                 a request whose options do not fit
     ├── DataError                      a training data set that would break training
@@ -45,6 +46,7 @@ __all__ = [
     "ModelBroken",
     "ModelError",
     "ModelNotFound",
+    "OutOfMemory",
     "RequestInvalid",
     "SpecInvalid",
     "SpecMissing",
@@ -79,6 +81,10 @@ class GoldenMismatch(ModelError):
 
 class DeviceUnavailable(LongskipError):
     """A device was asked for that onnxruntime cannot use here."""
+
+
+class OutOfMemory(LongskipError):
+    """A run needs more memory than its device has now."""
 
 
 class ModelNotFound(LongskipError):

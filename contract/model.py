@@ -3,6 +3,7 @@
 ``Model.segment`` is the one way from an image to its labels; ``evaluate`` and the service share it.
 """
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Collection, Sequence
@@ -15,10 +16,22 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract.decision import labels_of
-from contract.errors import ChannelMismatch, ImageTooLarge, ModelBroken, RequestInvalid
+from contract.errors import (
+    ChannelMismatch,
+    ImageTooLarge,
+    ModelBroken,
+    OutOfMemory,
+    RequestInvalid,
+)
 from contract.golden import check_golden
 from contract.interface import check_interface
-from contract.session import Device, open_session, run_options
+from contract.session import (
+    SHRINK_FROM_PIXELS,
+    Device,
+    is_out_of_memory,
+    open_session,
+    run_options,
+)
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
@@ -142,6 +155,7 @@ class Model:
         Raises:
             RequestInvalid: wrong type or number of axes, or an output that there is not.
             ChannelMismatch: another number of channels than the model takes.
+            OutOfMemory: the run needs more than there is; what it took was handed back.
             ModelBroken: the graph failed.
         """
         self._check_image(image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
@@ -165,6 +179,12 @@ class Model:
         try:
             self.session.run_with_iobinding(binding, run_options(self.provider, pixels=pixels))
         except Exception as error:  # onnxruntime's classes share no root of their own
+            if is_out_of_memory(error):
+                self._hand_memory_back()
+                raise OutOfMemory(
+                    f"a run of {self.spec.name} on {list(image_nchw.shape)} needs more memory than "
+                    "there is now; send the image again in a moment, or a smaller one"
+                ) from error
             raise ModelBroken(
                 f"{self.path} failed on an input {list(image_nchw.shape)}, or its answer does "
                 f"not have that size: {error}"
@@ -178,6 +198,7 @@ class Model:
         probabilities: bool = False,
         skip_gain: Sequence[float] | None = None,
         progress: Progress | None = None,
+        in_tiles: bool = False,
     ) -> Segmentation:
         """Segment one image, in tiles where it is past the model's whole-image limit.
 
@@ -188,8 +209,10 @@ class Model:
             skip_gain: a factor per level on each long skip, finest first, the same for all tiles;
                 see ``run``.
             progress: called with (tiles done, tiles in all) where the image is tiled.
+            in_tiles: tile it below the limit, too, where there is no memory for it whole.
 
         Raises:
+            OutOfMemory: a run needs more than there is.
             RequestInvalid: wrong type or number of axes, or gains that the model does not take.
             ChannelMismatch: another number of channels than the model takes.
             ImageTooLarge: past the limit, and the model cannot be tiled.
@@ -199,7 +222,7 @@ class Model:
         self._check_image(image_chw, axes="CHW")
         height, width = image_chw.shape[1:]
         rows = None if skip_gain is None else np.array([skip_gain], np.float32)
-        if height * width > self.spec.whole_image_max_pixels:
+        if in_tiles or height * width > self.spec.whole_image_max_pixels:
             return self._segment_tiled(image_chw, probabilities, rows, progress)
         outputs = self.outputs if probabilities else ("labels",)
         answer = self.run(image_chw[None], skip_gain=rows, outputs=outputs)
@@ -259,6 +282,20 @@ class Model:
             tiled=True,
             disagreement=disagreement,
         )
+
+    def _hand_memory_back(self) -> None:
+        """Run next to nothing, with the order to hand back what no run needs now.
+
+        A run that fails for want of memory keeps what it has taken until then, and a small one
+        (see ``run_options``) for good: 260 MB in place of 98 after one of 900 x 900.
+        """
+        nothing = np.zeros((1, self.spec.channels, *(1,) * self.spec.dims), np.float32)
+        with contextlib.suppress(Exception):  # too little memory even for that
+            self.session.run(
+                ["labels"],
+                {"image": nothing},
+                run_options(self.provider, pixels=SHRINK_FROM_PIXELS),
+            )
 
     def _check_image(self, image: NDArray[np.float32], *, axes: str) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.float32:

@@ -10,6 +10,7 @@ import functools
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 import onnxruntime as ort
 
-from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound
+from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound, OutOfMemory
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -42,6 +43,13 @@ _CUDA_OPTIONS: dict[str, str] = {
     "use_tf32": "0",
 }
 
+# Of onnxruntime's arena, the C++ library, CUDA, cuDNN, cuBLAS and TensorRT, in this order.
+_OUT_OF_MEMORY = re.compile(
+    r"failed to allocate memory|smaller than requested bytes|bad_alloc|out.?of.?memory"
+    r"|cudaErrorMemoryAllocation|STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +67,7 @@ def open_session(
     Raises:
         ModelNotFound: there is no such file.
         ModelBroken: onnxruntime cannot read the file.
+        OutOfMemory: there is no memory for it now.
         DeviceUnavailable: the device asked for is not there or not usable.
     """
     path = Path(path)
@@ -90,8 +99,16 @@ def open_session(
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a run failed for want of memory.
+
+    onnxruntime has no error of its own for it (microsoft/onnxruntime, issue 16307), only texts.
+    """
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
 def run_options(provider: str, *, pixels: int) -> ort.RunOptions:
-    """Return options that hand memory back after a large run.
+    """Return options that hand memory back after a large run, also after one that failed.
 
     Otherwise the process keeps the memory of its largest request (1208 MB after a batch of
     8 x 512 x 512 against 101 MB). Small runs keep theirs: fetching it anew from the system costs
@@ -141,6 +158,8 @@ def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSessio
     try:
         return ort.InferenceSession(str(path), sess_options=options, providers=_providers(provider))
     except Exception as error:  # onnxruntime's classes share no root of their own
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"there is no memory to open {path} now; try again later") from error
         raise ModelBroken(
             f"{path} cannot be opened as an ONNX model: {error}. Was it copied whole? "
             "Export or fetch it again."

@@ -38,6 +38,7 @@ class Trace:
         answer_format: ``png``, ``json``, …, or empty.
         images: that the request brought.
         skip_gain: of the answer, as the request's option takes it; empty where there is no dial.
+        tiled: whether the answer was put together from tiles.
         caller: name of the key that came with it, or empty.
         refused_for: why the request was turned away, a slug, or empty.
     """
@@ -49,6 +50,7 @@ class Trace:
     answer_format: str = ""
     images: int = 1
     skip_gain: str = ""
+    tiled: bool = False
     caller: str = ""
     refused_for: str = ""
 
@@ -83,6 +85,8 @@ class Trace:
             }
         if self.skip_gain:
             headers["X-Longskip-Skip-Gain"] = self.skip_gain
+        if self.tiled:
+            headers["X-Longskip-Tiled"] = "true"
         stages = [*self.stages_s.items(), ("total", self.elapsed_s)]
         headers["Server-Timing"] = ", ".join(f"{n};dur={s * 1e3:.1f}" for n, s in stages)
         return headers

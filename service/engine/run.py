@@ -1,16 +1,22 @@
 """Step 5 of data's way: a batch goes through the model, in the model's own thread."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.errors import OutOfMemory
 from contract.model import Segmentation
 from contract.spec import ModelSpec, Precision
 from contract.tiling import Progress
 from service.engine.queue import Job
 from service.errors import ClientGone
+
+OUT_OF_MEMORY = (OutOfMemory, MemoryError)
+
+_log = logging.getLogger("longskip.engine")
 
 
 class SegmentationModel(Protocol):
@@ -53,28 +59,62 @@ class SegmentationModel(Protocol):
         probabilities: bool = False,
         skip_gain: Sequence[float] | None = None,
         progress: Progress | None = None,
+        in_tiles: bool = False,
     ) -> Segmentation:
-        """Segment one image, in tiles where it is large."""
+        """Segment one image, in tiles where it is large or where that is asked for."""
 
 
 def run_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation | Exception]:
     """Run images of equal size through the model; one entry per job, in order.
 
-    A batch that fails is run again image by image, so that one image cannot spoil another's
-    answer.
+    A batch that finds no memory is run again in halves, and a single image in tiles where the
+    model takes any. A batch that fails otherwise is run again image by image, so that one image
+    cannot spoil another's answer.
     """
-    if len(batch) > 1:
-        try:
-            return list(_run_together(model, batch))
-        except Exception:
-            return [outcome for job in batch for outcome in run_batch(model, [job])]
+    if len(batch) == 1:
+        return [_run_alone(model, batch[0])]
     try:
-        return [_run_alone(model, job) for job in batch]
+        return list(_run_together(model, batch))
+    except OUT_OF_MEMORY:
+        images = -(-len(batch) // 2)
+    except Exception:
+        images = 1
+    # Not where the error was caught: until it is dropped, it holds the failed run's arrays.
+    parts = [batch[start : start + images] for start in range(0, len(batch), images)]
+    return [outcome for part in parts for outcome in run_batch(model, part)]
+
+
+def _run_alone(model: SegmentationModel, job: Job) -> Segmentation | Exception:
+    try:
+        return _segment(model, job, in_tiles=False)
+    except OUT_OF_MEMORY as error:
+        if not _has_smaller_tiles(model.spec, job):
+            return _out_of_memory(error)
     except Exception as error:
-        return [error]
+        return error
+    _log.warning("%s: no memory for an image whole; it is answered in tiles", model.spec.name)
+    try:
+        return _segment(model, job, in_tiles=True)
+    except OUT_OF_MEMORY as error:
+        return _out_of_memory(error)
+    except Exception as error:
+        return error
 
 
-def _run_alone(model: SegmentationModel, job: Job) -> Segmentation:
+def _has_smaller_tiles(spec: ModelSpec, job: Job) -> bool:
+    """Whether tiles would need less memory than the run that failed."""
+    size_hw = job.image_chw.shape[1:]
+    whole = job.pixels <= spec.whole_image_max_pixels  # otherwise it was tiled already
+    return whole and spec.tiles is not None and any(np.greater(size_hw, spec.tiles.patch))
+
+
+def _out_of_memory(error: Exception) -> OutOfMemory:
+    if isinstance(error, OutOfMemory):
+        return error
+    return OutOfMemory("there is no memory for the image now; send it again in a moment")
+
+
+def _segment(model: SegmentationModel, job: Job, *, in_tiles: bool) -> Segmentation:
     def stop_between_tiles(_done: int, _total: int) -> None:
         # Nobody waits any more: the next image must not wait for the rest of this one.
         if job.answer.done():
@@ -85,6 +125,7 @@ def _run_alone(model: SegmentationModel, job: Job) -> Segmentation:
         probabilities=job.probabilities,
         skip_gain=job.skip_gain,
         progress=stop_between_tiles,
+        in_tiles=in_tiles,
     )
 
 

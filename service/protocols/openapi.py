@@ -139,7 +139,7 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     415: problem_answer("a kind of image that is not read"),
     422: problem_answer("options that do not fit, or an image that does not decode"),
     429: problem_answer("no room now; Retry-After says when to come again"),
-    503: problem_answer("the model failed its proof and cannot be used"),
+    503: problem_answer("the model cannot be used, or there is no memory for the image now"),
     504: problem_answer("no answer before the deadline"),
 }
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from contract import errors as contract_errors
-from contract.errors import LongskipError
+from contract.errors import LongskipError, OutOfMemory
 from service import errors as service_errors
 from service.errors import KeyMissing, Overloaded
 from service.trace import Trace
@@ -61,6 +61,7 @@ KINDS: dict[type[Exception], ProblemKind] = {
         422, "channel-mismatch", "The image's channels do not fit the model"
     ),
     contract_errors.ImageError: ProblemKind(422, "image", "The image cannot be used"),
+    contract_errors.OutOfMemory: ProblemKind(503, "out-of-memory", "No memory for the image now"),
     contract_errors.ModelNotFound: ProblemKind(404, "model-not-found", "No such model"),
     contract_errors.RequestInvalid: ProblemKind(422, "invalid-request", "The request does not fit"),
     service_errors.BodyMalformed: ProblemKind(400, "malformed-body", "The body does not parse"),
@@ -105,6 +106,8 @@ def problem_for(error: Exception) -> Problem:
     if isinstance(error, Overloaded):
         again = {"Retry-After": str(error.retry_after_s)}
         return Problem(kind, str(error), again, cause=error.reason)
+    if isinstance(error, OutOfMemory):
+        return Problem(kind, str(error), {"Retry-After": str(Overloaded.retry_after_s)})
     return Problem(kind, str(error))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.errors import OutOfMemory
 from contract.model import Model, Segmentation
 from service.engine.budget import PixelBudget
 from service.engine.scheduler import Lanes, Scheduler
@@ -198,7 +199,7 @@ def test_every_image_gets_an_answer_however_its_run_ends(
         for held in (bench.whole, bench.lane):
             monkeypatch.setattr(held, "run", fail)
             monkeypatch.setattr(held, "segment", fail)
-        expected = MemoryError if isinstance(error, MemoryError) else RuntimeError
+        expected = OutOfMemory if isinstance(error, MemoryError) else RuntimeError
         crowd = [bench.send(4, 4) for _ in range(7)]
         done, pending = await asyncio.wait(crowd, timeout=WITHIN_S)
         assert not pending

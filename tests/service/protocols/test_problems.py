@@ -12,6 +12,7 @@ from contract.errors import (
     LongskipError,
     ModelBroken,
     ModelNotFound,
+    OutOfMemory,
     RequestInvalid,
     UnsupportedImage,
 )
@@ -28,6 +29,7 @@ STATUSES = {
     ChannelMismatch: 422,
     ImageError: 422,
     ModelNotFound: 404,
+    OutOfMemory: 503,
     RequestInvalid: 422,
     errors.BodyTooLarge: 413,
     errors.BodyTooSlow: 408,
