@@ -30,7 +30,15 @@ from service.settings import Settings
 
 KEY_VARIABLE = "LONGSKIP_KEY"
 PREDICTIONS, FAILURES = "predictions.csv", "failures.csv"
-SUFFIXES = {"png": ".png", "overlay": ".png", "json": ".json", "geojson": ".geojson", "npz": ".npz"}
+SUFFIXES: dict[AnswerFormat, str] = {
+    "png": ".png",
+    "overlay": ".png",
+    "json": ".json",
+    "geojson": ".geojson",
+    "npz": ".npz",
+    "bits": ".npz",
+    "rle": ".npz",
+}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Enough to keep a service's cores and its codecs busy, and far from its queue's end.
 REQUESTS_AT_ONCE = 8

@@ -7,7 +7,8 @@ from service.engine.encode import ENCODINGS, AnswerFormat
 from service.errors import NotAcceptable
 
 DEFAULT: AnswerFormat = "png"
-# In order of our own preference. An overlay is a PNG too; only format= can ask for it.
+# In order of our own preference. An overlay is a PNG too, bits and rle are npz archives: only
+# format= can ask for them.
 MEDIA_TYPES: dict[str, AnswerFormat] = {
     "image/png": "png",
     "application/json": "json",

@@ -36,7 +36,9 @@ class SegmentOptions(BaseModel):
         description=(
             "`png`: 8-bit indexed, pixel value = class index (default). `overlay`: the image with "
             "the classes' colours over it. `json`: area, boxes and COCO RLE per class. `geojson`: "
-            "polygons in pixels. `npz`: labels and probabilities. Without it the Accept header "
+            "polygons in pixels. `npz`: labels and probabilities. `bits`: a bit per pixel and "
+            "class, an npz of `planes`, `width` and `classes`. `rle`: run lengths row by row, an "
+            "npz of `values`, `lengths`, `shape` and `classes`. Without it the Accept header "
             "decides."
         ),
     )

@@ -127,6 +127,30 @@ def test_multilabel_answers_in_the_formats_that_can_hold_overlaps(
     assert "npz" in refused.json()["detail"]
 
 
+@pytest.mark.parametrize("model", ["colour", "layers"])
+def test_bits_and_run_lengths_hold_the_labels(
+    segment: Any, plain_onnxruntime: Any, make_pixels: Any, encode_png: Any, model: str
+) -> None:
+    version, channels = (2, 3) if model == "colour" else (1, 1)
+    pixels = make_pixels(33, 47, channels, seed=8)
+    labels = plain_onnxruntime(model, pixels, version=version)["labels"]
+    answer = segment(model, encode_png(pixels), format="bits")
+    assert answer.headers["content-type"] == "application/x-npz"
+    with np.load(io.BytesIO(answer.content)) as bits:
+        masks = np.unpackbits(bits["planes"], axis=-1, count=int(bits["width"]))
+        names = list(bits["classes"])
+    if model == "colour":
+        assert names == ["mid", "high"]
+        np.testing.assert_array_equal(masks, np.stack([labels == 1, labels == 2]))
+    else:
+        assert names == ["a", "b"]
+        np.testing.assert_array_equal(masks, labels)
+    with np.load(io.BytesIO(segment(model, encode_png(pixels), format="rle").content)) as rle:
+        np.testing.assert_array_equal(
+            np.repeat(rle["values"], rle["lengths"]).reshape(rle["shape"]), labels
+        )
+
+
 def test_sixteen_bits_keep_their_depth(
     segment: Any, plain_onnxruntime: Any, make_pixels: Any, encode_png: Any
 ) -> None:
