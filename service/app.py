@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -37,6 +39,9 @@ from service.running import Running
 from service.settings import Settings
 from service.trace import SCOPE_KEY
 
+if TYPE_CHECKING:  # it loads OpenTelemetry
+    from service.spans import Spans
+
 
 def create_app(
     settings: Settings | None = None,
@@ -53,6 +58,7 @@ def create_app(
     """
     settings = settings or Settings()
     metrics = metrics or Metrics()
+    spans = _spans(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +73,8 @@ def create_app(
             app.state.running = Running(settings, loaded, engine, keeper, metrics)
             with metrics.telling(gauges):
                 yield
+        if spans is not None:
+            await asyncio.to_thread(spans.close)
 
     app = FastAPI(
         title=openapi.TITLE,
@@ -74,13 +82,14 @@ def create_app(
         description=openapi.DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(settings, metrics),
+        middleware=_middleware(settings, metrics, spans),
         # FastAPI's own pages load their scripts from a CDN.
         docs_url=None,
         redoc_url=None,
         # Its telemetry would put exception texts into whatever provider is set up.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
     app.state.draining = False
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
@@ -94,9 +103,17 @@ async def _answer_with_problem(request: Request, error: Exception) -> Response:
     return problem_response(problem_for(error), request.scope, request.scope[SCOPE_KEY])
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _spans(settings: Settings) -> "Spans | None":
+    if settings.traces is None:
+        return None
+    from service.spans import Spans
+
+    return Spans(settings.traces)
+
+
+def _middleware(settings: Settings, metrics: Metrics, spans: "Spans | None") -> list[Middleware]:
     """Outermost first."""
-    layers = [Middleware(Observe, metrics=metrics)]
+    layers = [Middleware(Observe, metrics=metrics, spans=spans)]
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,

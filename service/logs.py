@@ -22,6 +22,8 @@ def set_up_logging() -> None:
                 "longskip": {"level": "INFO"},
                 **{name: {"level": "WARNING"} for name in QUIET},
                 "tifffile": {"level": "CRITICAL"},
+                # Each try again to reach a collector that is away would be a warning.
+                "opentelemetry": {"level": "ERROR"},
             },
         }
     )

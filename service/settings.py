@@ -72,6 +72,12 @@ class Settings(BaseSettings):
         description="web pages of other origins that may call, separated by commas",
         examples=["https://viewer.example.org"],
     )
+    max_loaded: int | None = Field(
+        default=None,
+        ge=1,
+        description="most versions in memory; each is loaded when asked for. Unset: all, at start",
+        examples=[2],
+    )
     max_body_mb: float = Field(
         default=64.0,
         gt=0,
@@ -120,6 +126,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="seconds after SIGTERM in which it still answers, but says it is not ready",
         examples=[5],
+    )
+    traces: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="OTLP/HTTP collector that gets a trace of each request; none: no traces",
+        examples=["http://collector:4318"],
     )
     samples: Path = Field(
         default=Path("docs/samples"),

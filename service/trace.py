@@ -3,15 +3,20 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+from service.traceparent import TraceParent, read_traceparent
 
 ModelKey = tuple[str, int]
 """Name and version."""
 SCOPE_KEY = "longskip.trace"
 # Ids from outside stand in headers and logs, so nothing else than this is taken over.
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_HEADERS = (b"x-longskip-request-id", b"x-request-id")
+TRACE_HEADERS = frozenset((*REQUEST_ID_HEADERS, b"traceparent"))
 STAGES = ("admit", "decode", "queue", "run", "encode")
 
 
@@ -41,6 +46,10 @@ class Trace:
         tiled: whether the answer was put together from tiles.
         caller: name of the key that came with it, or empty.
         refused_for: why the request was turned away, a slug, or empty.
+        parent: the operation of the client's own trace that asked, where it told one.
+        place: this request in that trace, or in one of ours; None where there is none.
+        span: what ``service.spans`` keeps of it, where it is recorded.
+        timeline: then also each stage with its begin and end, by ``time.monotonic()``.
     """
 
     request_id: str
@@ -53,6 +62,10 @@ class Trace:
     tiled: bool = False
     caller: str = ""
     refused_for: str = ""
+    parent: TraceParent | None = None
+    place: TraceParent | None = None
+    span: Any = None
+    timeline: list[tuple[str, float, float]] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -61,11 +74,24 @@ class Trace:
         try:
             yield
         finally:
-            self.add(name, time.monotonic() - began_s)
+            self.add(name, began_s, time.monotonic())
 
-    def add(self, name: str, seconds: float) -> None:
-        """Add seconds to a stage."""
-        self.stages_s[name] = self.stages_s.get(name, 0.0) + seconds
+    def add(self, name: str, began_s: float, ended_s: float) -> None:
+        """Add a time to a stage, from when to when by ``time.monotonic()``."""
+        self.stages_s[name] = self.stages_s.get(name, 0.0) + ended_s - began_s
+        if self.timeline is not None:
+            self.timeline.append((name, began_s, ended_s))
+
+    def parts(self, count: int) -> list["Trace"]:
+        """Return traces for images that go their way side by side."""
+        return [Trace(self.request_id, timeline=self.timeline) for _ in range(count)]
+
+    def join(self, parts: list["Trace"]) -> None:
+        """Take over how long each stage took the slowest of the parts, and what holds of any."""
+        self.tiled |= any(part.tiled for part in parts)
+        for name in dict.fromkeys(name for part in parts for name in part.stages_s):
+            longest_s = max(part.stages_s.get(name, 0.0) for part in parts)
+            self.stages_s[name] = self.stages_s.get(name, 0.0) + longest_s
 
     @property
     def elapsed_s(self) -> float:
@@ -87,15 +113,33 @@ class Trace:
             headers["X-Longskip-Skip-Gain"] = self.skip_gain
         if self.tiled:
             headers["X-Longskip-Tiled"] = "true"
+        if self.place is not None:
+            headers["traceresponse"] = str(self.place)
         stages = [*self.stages_s.items(), ("total", self.elapsed_s)]
         headers["Server-Timing"] = ", ".join(f"{n};dur={s * 1e3:.1f}" for n, s in stages)
         return headers
 
 
-def begin_trace(request_headers: Mapping[str, str]) -> Trace:
-    """Start a trace, with the client's own request id where that is safe to repeat."""
-    for name in ("x-longskip-request-id", "x-request-id"):
-        offered = request_headers.get(name, "")
+def begin_trace(request_headers: Iterable[tuple[bytes, bytes]]) -> Trace:
+    """Start a trace, with the client's own request id where that is safe to repeat.
+
+    Args:
+        request_headers: as ASGI has them, names in lower case.
+    """
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in request_headers:
+        if name in TRACE_HEADERS:
+            found.setdefault(name, []).append(value)
+    trace = Trace(request_id=_request_id(found))
+    if b"traceparent" in found:
+        trace.parent = read_traceparent(found[b"traceparent"])
+        trace.place = trace.parent.child() if trace.parent is not None else None
+    return trace
+
+
+def _request_id(found: dict[bytes, list[bytes]]) -> str:
+    for name in REQUEST_ID_HEADERS:
+        offered = found[name][0].decode("latin-1") if name in found else ""
         if SAFE_REQUEST_ID.fullmatch(offered):
-            return Trace(request_id=offered)
-    return Trace(request_id=secrets.token_hex(8))
+            return offered
+    return secrets.token_hex(8)

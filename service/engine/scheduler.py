@@ -74,6 +74,7 @@ class Scheduler:
         self._lane_pixels = model.spec.whole_image_max_pixels // (lanes.count if lanes else 1)
         self._observe_batch = observe_batch
         self._under_way = 0
+        self._claims = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._queue = JobQueue()
@@ -117,8 +118,28 @@ class Scheduler:
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
 
     async def wait_until_idle(self) -> None:
-        """Wait until no request holds a slot."""
+        """Wait until no request claims the model or holds a slot."""
         await self._idle.wait()
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a request counts on the model."""
+        return self._claims > 0
+
+    @contextmanager
+    def claim(self) -> Iterator["Scheduler"]:
+        """Count on the model from the moment it was found; a slot is held from the body on.
+
+        Without it, a model that is replaced meanwhile could be let go.
+        """
+        self._claims += 1
+        self._idle.clear()
+        try:
+            yield self
+        finally:
+            self._claims -= 1
+            if self._claims == 0:
+                self._idle.set()
 
     def check_room(self) -> None:
         """Tell, before a body is read, whether a slot would be free.
@@ -142,13 +163,11 @@ class Scheduler:
         """
         self.check_room()
         self._under_way += 1
-        self._idle.clear()
         try:
-            yield
+            with self.claim():
+                yield
         finally:
             self._under_way -= 1
-            if self._under_way == 0:
-                self._idle.set()
 
     async def segment(
         self,
@@ -175,8 +194,8 @@ class Scheduler:
         except asyncio.CancelledError:
             self._queue.drop(job)
             raise
-        trace.add("queue", job.started_s - job.queued_s)
-        trace.add("run", job.finished_s - job.started_s)
+        trace.add("queue", job.queued_s, job.started_s)
+        trace.add("run", job.started_s, job.finished_s)
         trace.tiled |= segmentation.tiled
         return segmentation
 

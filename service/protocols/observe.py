@@ -4,13 +4,17 @@ import json
 import logging
 import traceback
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
 from service.protocols.problems import CLIENT_CLOSED_REQUEST, problem_for, problem_response
 from service.trace import SCOPE_KEY, Trace, begin_trace
+
+if TYPE_CHECKING:  # it loads OpenTelemetry
+    from service.spans import Spans
 
 _access = logging.getLogger("longskip.access")
 _errors = logging.getLogger("longskip.error")
@@ -19,17 +23,20 @@ _errors = logging.getLogger("longskip.error")
 class Observe:
     """ASGI middleware around all others."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, spans: "Spans | None") -> None:
         self._app = app
         self._metrics = metrics
+        self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        trace = begin_trace(Headers(scope=scope))
+        trace = begin_trace(scope["headers"])
         scope[SCOPE_KEY] = trace
+        if self._spans is not None:
+            self._spans.begin(trace)
         method = scope["method"]
         status = 0
         sent_bytes = 0
@@ -57,16 +64,21 @@ class Observe:
         finally:
             status = status or CLIENT_CLOSED_REQUEST
             self._metrics.observe(trace, status)
-            _log_access(scope, trace, method, status=status, sent_bytes=sent_bytes)
+            route = getattr(scope.get("route"), "path", "")
+            known = method if method in _METHODS else "other"
+            _log_access(trace, known, route, status=status, sent_bytes=sent_bytes)
+            if self._spans is not None:
+                self._spans.end(trace, method=known, route=route, status=status)
 
 
-def _log_access(scope: Scope, trace: Trace, method: str, *, status: int, sent_bytes: int) -> None:
+def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_bytes: int) -> None:
     """Write one line of JSON. The route stands for the path, which may hold anything."""
-    route = getattr(scope.get("route"), "path", "")
-    model = trace.model
+    model, place = trace.model, trace.place
     entry = {
         "request_id": trace.request_id,
-        "method": method if method in _METHODS else "other",
+        "trace_id": place.trace_id if place is not None else "",
+        "span_id": place.span_id if place is not None else "",
+        "method": method,
         "route": route,
         "status": status,
         "model": f"{model.name}/{model.version}" if model is not None else "",

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 
-import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.errors import ChannelMismatch, ImageTooLarge, RequestInvalid
 from contract.model import Segmentation
 from contract.skip_gain import checked_rows
@@ -25,6 +24,7 @@ from service.protocols.compression import choose_encoding, compress, expand
 from service.protocols.openapi import INFER_BODY, INFER_RESPONSES
 from service.protocols.skip_gain import Gains, choose_gains
 from service.protocols.v2_tensors import AskedOutput, InferRequest, read_request, write_answer
+from service.protocols.version_path import Version
 from service.protocols.wait import arriving, wait_while_wanted
 from service.repository.repository import ServedModel
 from service.running import Running
@@ -51,45 +51,45 @@ BYTES_PER_BUDGET_PIXEL = 16
     responses=INFER_RESPONSES,
     openapi_extra=INFER_BODY,
 )
-async def infer(request: Request, model: str, version: int | None = None) -> Response:
+async def infer(request: Request, model: str, version: Version | None = None) -> Response:
     """Send `image` as raw intensities, FP32 `[N, C, H, W]`, as JSON or as bytes behind the JSON.
 
     Research use only; not a medical device.
     """
     running: Running = request.app.state.running
     trace: Trace = request.scope[SCOPE_KEY]
-    served = running.repository.find(model, version)
+    served = await running.keeper.find(model, version, trace)
     trace.model = served.identity
     trace.answer_format = "tensors"
     json_bytes = _json_bytes(request)
-    scheduler = running.engine.scheduler(served)
-    scheduler.check_room()
-    async with arriving(trace, running.settings.deadline_s):
-        upload = await admit_bytes(request, max_body_bytes=running.settings.max_body_bytes)
-    try:
-        with scheduler.slot(), running.engine.budget.lease() as lease:
-            with trace.stage("decode"):
-                asked = await running.engine.in_codec_thread(
-                    _read,
-                    upload,
-                    json_bytes,
-                    request.headers.get("content-encoding", ""),
-                    running.settings.max_body_bytes,
-                    lease,
+    with running.engine.scheduler(served).claim() as scheduler:
+        scheduler.check_room()
+        async with arriving(trace, running.settings.deadline_s):
+            upload = await admit_bytes(request, max_body_bytes=running.settings.max_body_bytes)
+        try:
+            with scheduler.slot(), running.engine.budget.lease() as lease:
+                with trace.stage("decode"):
+                    asked = await running.engine.in_codec_thread(
+                        _read,
+                        upload,
+                        json_bytes,
+                        request.headers.get("content-encoding", ""),
+                        running.settings.max_body_bytes,
+                        lease,
+                    )
+                deadline_s = min(running.settings.deadline_s, asked.timeout_s or np.inf)
+                body, length = await wait_while_wanted(
+                    _answer(asked, served, scheduler, running, lease, trace),
+                    request.receive,
+                    seconds_left=deadline_s - trace.elapsed_s,
+                    deadline_s=deadline_s,
                 )
-            deadline_s = min(running.settings.deadline_s, asked.timeout_s or np.inf)
-            body, length = await wait_while_wanted(
-                _answer(asked, served, scheduler, running, lease, trace),
-                request.receive,
-                seconds_left=deadline_s - trace.elapsed_s,
-                deadline_s=deadline_s,
-            )
-            encoding = choose_encoding(request.headers.get("accept-encoding", ""))
-            if encoding:
-                with trace.stage("encode"):
-                    body = await running.engine.in_codec_thread(compress, body, encoding)
-    finally:
-        await upload.close()
+                encoding = choose_encoding(request.headers.get("accept-encoding", ""))
+                if encoding:
+                    with trace.stage("encode"):
+                        body = await running.engine.in_codec_thread(compress, body, encoding)
+        finally:
+            await upload.close()
     return Response(
         body,
         headers=({JSON_BYTES_HEADER: str(length)} if length is not None else {})
@@ -134,7 +134,7 @@ async def _answer(
     images, gains = checked_inputs(asked, served, running)
     outputs = checked_outputs(asked, served)
     trace.images = len(images)
-    traces = [Trace(trace.request_id) for _ in images]
+    traces = trace.parts(len(images))
     answers = await asyncio.gather(
         *(
             scheduler.segment(
@@ -147,8 +147,7 @@ async def _answer(
             for image, gain, own in zip(images, gains, traces, strict=True)
         )
     )
-    for stage in ("queue", "run"):
-        trace.add(stage, max(own.stages_s[stage] for own in traces))
+    trace.join(traces)
     with trace.stage("encode"):
         return await running.engine.in_codec_thread(_write, asked, served, outputs, answers)
 
