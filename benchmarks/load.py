@@ -1,4 +1,4 @@
-"""The load: threads that post one image over kept-alive connections, in a process of their own.
+"""The load: threads that post one body over kept-alive connections, in a process of their own.
 
 It measures nothing but time and status, and speaks HTTP/1.1 over a plain socket, so that it takes
 little from the cores of the service: ``http.client`` cost it 0.3 ms of CPU more per answer.
@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 EXAMPLES = """examples:
-  python -m benchmarks.load --url http://127.0.0.1:8000/v1/models/nuclei/segment \\
-      --image image.png --concurrency 8 --seconds 10
+  python -m benchmarks.load --url 'http://127.0.0.1:8000/v1/models/nuclei/segment?format=png' \\
+      --body image.png --header 'Content-Type: image/png' --concurrency 8 --seconds 10
 """
 OK = 200
 RECEIVE_BYTES = 1 << 16
@@ -33,15 +33,11 @@ class Poster(threading.Thread):
         failures: statuses other than 200.
     """
 
-    def __init__(self, url: str, body: bytes, until_s: float) -> None:
+    def __init__(self, url: str, headers: Sequence[str], body: bytes, until_s: float) -> None:
         super().__init__(daemon=True)
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
-        head = (
-            f"POST {parts.path}?format=png HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-            f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
+        self._request = request_bytes(url, headers, body)
         self._until_s = until_s
         self.sent_s: list[float] = []
         self.ended_s: list[float] = []
@@ -60,8 +56,17 @@ class Poster(threading.Thread):
                 self.ended_s.append(time.perf_counter())
 
 
+def request_bytes(url: str, headers: Sequence[str], body: bytes) -> bytes:
+    """Return the request as it goes over the wire; ``headers`` are ``Name: value``."""
+    parts = urlsplit(url)
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc}", *headers]
+    lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def _read_answer(connection: socket.socket) -> int:
-    """Read one answer to its end and return its status; uvicorn gives each a Content-Length."""
+    """Read one answer to its end and return its status; all servers give a Content-Length."""
     answer = b""
     while (head_end := answer.find(b"\r\n\r\n")) < 0:
         answer += _receive(connection)
@@ -82,7 +87,13 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def post_for(
-    url: str, body: bytes, *, concurrency: int, seconds: float, warm_up_s: float
+    url: str,
+    headers: Sequence[str],
+    body: bytes,
+    *,
+    concurrency: int,
+    seconds: float,
+    warm_up_s: float,
 ) -> dict[str, object]:
     """Post from ``concurrency`` threads and count the answers that fall into the window.
 
@@ -91,7 +102,7 @@ def post_for(
     """
     opens_s = time.perf_counter() + warm_up_s
     closes_s = opens_s + seconds
-    posters = [Poster(url, body, closes_s) for _ in range(concurrency)]
+    posters = [Poster(url, headers, body, closes_s) for _ in range(concurrency)]
     for poster in posters:
         poster.start()
     for poster in posters:
@@ -113,15 +124,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--url", required=True, help="address of a model's segment")
-    parser.add_argument("--image", type=Path, required=True, help="PNG to send")
+    parser.add_argument("--url", required=True, help="address to post to")
+    parser.add_argument("--body", type=Path, required=True, help="file to send as it is")
+    parser.add_argument("--header", action="append", default=[], help="Name: value; repeatable")
     parser.add_argument("--concurrency", type=int, default=1, help="clients (1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the window (10)")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before it (1)")
     asked = parser.parse_args(arguments)
     counted = post_for(
         asked.url,
-        asked.image.read_bytes(),
+        asked.header,
+        asked.body.read_bytes(),
         concurrency=asked.concurrency,
         seconds=asked.seconds,
         warm_up_s=asked.warm_up,
