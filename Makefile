@@ -76,3 +76,9 @@ bench: $(READY)  ## fit against a bare loop and MONAI, the service against sessi
 	$(BIN)/python -m benchmarks.fit_monai --setting small --steps 40 \
 	  --out benchmarks/results/fit_monai_small.md
 	$(BIN)/python -m benchmarks.service_overhead --out benchmarks/results/service_overhead.md
+
+ADDRESS ?= http://127.0.0.1:8000
+.PHONY: fuzz
+fuzz: $(READY)  ## ask a service started with --dev all that its OpenAPI text allows and forbids, 15 min
+	$(BIN)/schemathesis --config-file tests/service/schemathesis.toml run $(ADDRESS)/openapi.json \
+	  --checks all --continue-on-failure --max-examples 1000

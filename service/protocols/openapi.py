@@ -1,6 +1,9 @@
 """The words and examples of ``/openapi.json``."""
 
+from collections.abc import Iterator
 from typing import Any
+
+from fastapi import FastAPI
 
 TITLE = "Longskip"
 SUMMARY = "Segmentation of medical images by U-Nets with and without long skips."
@@ -69,6 +72,60 @@ _GEOJSON_EXAMPLE = {
     ],
 }
 
+_PAIR = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
+_SEGMENT_JSON_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["size", "classes"],
+    "properties": {
+        "size": {**_PAIR, "description": "height and width"},
+        "skip_gain": {"type": "array", "items": {"type": "number"}},
+        "classes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["index", "name", "area_px", "boxes_xyxy", "rle"],
+                "properties": {
+                    "index": {"type": "integer", "minimum": 0},
+                    "name": {"type": "string"},
+                    "area_px": {"type": "integer", "minimum": 0},
+                    "boxes_xyxy": {
+                        "type": "array",
+                        "description": "one per region; right and lower edge exclusive",
+                        "items": {
+                            "type": "array",
+                            "items": {"type": "integer", "minimum": 0},
+                            "minItems": 4,
+                            "maxItems": 4,
+                        },
+                    },
+                    "rle": {
+                        "type": "object",
+                        "description": "COCO's compressed run lengths, column by column",
+                        "required": ["size", "counts"],
+                        "properties": {"size": _PAIR, "counts": {"type": "string"}},
+                    },
+                },
+            },
+        },
+    },
+}
+_GEOJSON_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "features"],
+    "properties": {
+        "type": {"const": "FeatureCollection"},
+        "features": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "geometry", "properties"],
+                "properties": {"type": {"const": "Feature"}},
+            },
+        },
+    },
+}
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/bmp")
 SEGMENT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -84,13 +141,13 @@ SEGMENT_BODY: dict[str, Any] = {
                             "description": "PNG, JPEG, TIFF or BMP; told by content, not by name",
                         }
                     },
-                }
+                },
+                "encoding": {"file": {"contentType": ", ".join(IMAGE_TYPES)}},
             },
             **{
                 media_type: {"schema": {"type": "string", "format": "binary"}}
-                for media_type in ("image/png", "image/jpeg", "image/tiff", "image/bmp")
+                for media_type in (*IMAGE_TYPES, "application/octet-stream")
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
@@ -126,8 +183,8 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
         },
         "content": {
             "image/png": {"schema": {"type": "string", "format": "binary"}},
-            "application/json": {"example": _SEGMENT_JSON_EXAMPLE},
-            "application/geo+json": {"example": _GEOJSON_EXAMPLE},
+            "application/json": {"schema": _SEGMENT_JSON_SCHEMA, "example": _SEGMENT_JSON_EXAMPLE},
+            "application/geo+json": {"schema": _GEOJSON_SCHEMA, "example": _GEOJSON_EXAMPLE},
             "application/x-npz": {"schema": {"type": "string", "format": "binary"}},
         },
     },
@@ -143,27 +200,94 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     504: problem_answer("no answer before the deadline"),
 }
 
+_TENSOR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"enum": ["FP32", "UINT8"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 8},
+        "parameters": {
+            "type": "object",
+            "properties": {"binary_data_size": {"type": "integer", "minimum": 0}},
+        },
+        "data": {"type": "array", "description": "flat, or nested as `shape`; row-major"},
+    },
+}
+_INFER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "timeout": {"type": "integer", "minimum": 0, "description": "microseconds"},
+                "binary_data_output": {"type": "boolean"},
+            },
+        },
+        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR_SCHEMA},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"binary_data": {"type": "boolean"}},
+                    },
+                },
+            },
+        },
+    },
+}
+_INFERRED_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["model_name", "model_version", "outputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "outputs": {"type": "array", "minItems": 1, "items": _TENSOR_SCHEMA},
+    },
+}
 _INFER_EXAMPLE = {
     "inputs": [
-        {"name": "image", "datatype": "FP32", "shape": [1, 1, 2, 2], "data": [0, 90, 180, 255]}
+        {
+            "name": "image",
+            "datatype": "FP32",
+            "shape": [1, 3, 2, 2],
+            "data": [0, 90, 180, 255, 0, 90, 180, 255, 0, 90, 180, 255],
+        }
     ],
     "outputs": [{"name": "labels"}],
 }
 _TENSOR_BYTES = {"schema": {"type": "string", "format": "binary"}}
 INFER_BODY: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "description": "bytes of the body's JSON, where tensors stand behind it",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object"}, "example": _INFER_EXAMPLE},
+            "application/json": {"schema": _INFER_SCHEMA, "example": _INFER_EXAMPLE},
             "application/octet-stream": _TENSOR_BYTES,
         },
-    }
+    },
 }
 INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the outputs asked for, as JSON or as bytes behind it",
         "content": {
             "application/json": {
+                "schema": _INFERRED_SCHEMA,
                 "example": {
                     "model_name": "nuclei",
                     "model_version": "1",
@@ -175,7 +299,7 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
                             "data": [0, 0, 1, 1],
                         }
                     ],
-                }
+                },
             },
             "application/octet-stream": _TENSOR_BYTES,
         },
@@ -189,3 +313,54 @@ INFER_RESPONSES: dict[int | str, dict[str, Any]] = {
     429: error_answer("no room now; Retry-After says when to come again"),
     504: error_answer("no answer before the deadline"),
 }
+
+_HEADERS: dict[str, Any] = {
+    "X-Longskip-Request-Id": {
+        "description": "of this answer; the client's own, where it sent a safe one",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    },
+    "Server-Timing": {
+        "description": "milliseconds of each stage",
+        "required": True,
+        "schema": {"type": "string", "examples": ["decode;dur=2.1, run;dur=14.0, total;dur=17.9"]},
+    },
+}
+_RETRY_AFTER: dict[str, Any] = {
+    "Retry-After": {
+        "description": "seconds",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    }
+}
+
+
+def complete(app: FastAPI) -> dict[str, Any]:
+    """Return FastAPI's text with what all operations share: headers, and answers about keys."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    text = FastAPI.openapi(app)
+    text["components"]["securitySchemes"] = {
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "an API key, where the service was started with `LONGSKIP_KEYS`",
+        }
+    }
+    for path, operation in _operations(text):
+        answers = operation["responses"]
+        if not path.startswith("/v2/health"):
+            operation["security"] = [{}, {"key": []}]
+            refusal = error_answer if path.startswith("/v2") else problem_answer
+            answers.setdefault("401", refusal("no API key, or a wrong one"))
+            answers.setdefault("403", refusal("the key does not open this"))
+        for status, answer in answers.items():
+            own = answer.get("headers", {}) | (_RETRY_AFTER if status == "429" else {})
+            answer["headers"] = _HEADERS | own
+    return text
+
+
+def _operations(text: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in text["paths"].items():
+        for operation in methods.values():
+            yield path, operation

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import UploadFile
 
-import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.errors import RequestInvalid
 from imaging.decode import Orientation
 from service.engine.admit import admit
@@ -15,7 +15,8 @@ from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, e
 from service.engine.scheduler import Scheduler
 from service.protocols.negotiate import choose_format
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
-from service.protocols.skip_gain import Gains, choose_gains, spell_gains
+from service.protocols.skip_gain import NUMBER, Gains, choose_gains, spell_gains
+from service.protocols.version_path import Version
 from service.protocols.wait import arriving, wait_while_wanted
 from service.running import Running
 from service.trace import SCOPE_KEY, Trace
@@ -23,7 +24,6 @@ from service.trace import SCOPE_KEY, Trace
 router = APIRouter(tags=["segment"])
 
 ModelName = Annotated[str, Path(description="a name from `GET /v1/models`", examples=["nuclei"])]
-Version = Annotated[int, Path(ge=1, description="a version of the model", examples=[1])]
 
 
 class SegmentOptions(BaseModel):
@@ -31,7 +31,7 @@ class SegmentOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: AnswerFormat | None = Field(
+    format: AnswerFormat | SkipJsonSchema[None] = Field(
         default=None,
         description=(
             "`png`: 8-bit indexed, pixel value = class index (default). `overlay`: the image with "
@@ -52,10 +52,11 @@ class SegmentOptions(BaseModel):
     opacity: float = Field(
         default=0.4, ge=0.0, le=1.0, description="of the colours, for `format=overlay` only"
     )
-    skip_gain: str | None = Field(
+    skip_gain: str | SkipJsonSchema[None] = Field(
         default=None,
         max_length=200,
         examples=["1,1,0,1"],
+        json_schema_extra={"pattern": f"^{NUMBER.pattern}(,{NUMBER.pattern})*$"},
         description=(
             "For models with `skip_levels` (see `GET /v1/models/{model}`): a factor from 0 to 2 on "
             "each long skip, finest level first. 0 takes a skip away, 1 leaves it as it was "
@@ -80,7 +81,7 @@ Options = Annotated[SegmentOptions, Query()]
 
 @router.post(
     "/v1/models/{model}/segment",
-    summary="Segment an image with a model's newest version",
+    summary="Segment an image with a model's stable or newest version",
     response_class=Response,
     responses=SEGMENT_RESPONSES,
     openapi_extra=SEGMENT_BODY,
@@ -95,7 +96,7 @@ async def segment_newest(request: Request, model: ModelName, options: Options) -
 
 @router.post(
     "/v1/models/{model}/versions/{version:version}/segment",
-    summary="Segment an image with a given version of a model",
+    summary="Segment an image with a version or alias of a model",
     response_class=Response,
     responses=SEGMENT_RESPONSES,
     openapi_extra=SEGMENT_BODY,
@@ -111,13 +112,13 @@ async def segment_version(
 
 
 async def _segment(
-    request: Request, model: str, version: int | None, options: SegmentOptions
+    request: Request, model: str, version: int | str | None, options: SegmentOptions
 ) -> Response:
     # Not parameters of the route: FastAPI takes a tenth of a request's main-thread time for them.
     _check_named_once(request)
     running: Running = request.app.state.running
     trace: Trace = request.scope[SCOPE_KEY]
-    served = running.repository.find(model, version)
+    served = await running.keeper.find(model, version, trace)
     deadline_s = running.settings.deadline_s
     trace.model = served.identity
     answer_format = choose_format(options.format, request.headers.get("accept", ""))
@@ -125,20 +126,20 @@ async def _segment(
     check_fits(served.model.spec, answer_format)
     gains = choose_gains(options.skip_gain, served.model.spec)
     trace.skip_gain = spell_gains(gains or ())
-    scheduler = running.engine.scheduler(served)
-    scheduler.check_room()
-    async with arriving(trace, running.settings.deadline_s):
-        upload = await admit(request, max_body_bytes=running.settings.max_body_bytes)
-    try:
-        with scheduler.slot():
-            body = await wait_while_wanted(
-                _answer(upload, scheduler, answer_format, options, gains, running, trace),
-                request.receive,
-                seconds_left=deadline_s - trace.elapsed_s,
-                deadline_s=deadline_s,
-            )
-    finally:
-        await upload.close()
+    with running.engine.scheduler(served).claim() as scheduler:
+        scheduler.check_room()
+        async with arriving(trace, running.settings.deadline_s):
+            upload = await admit(request, max_body_bytes=running.settings.max_body_bytes)
+        try:
+            with scheduler.slot():
+                body = await wait_while_wanted(
+                    _answer(upload, scheduler, answer_format, options, gains, running, trace),
+                    request.receive,
+                    seconds_left=deadline_s - trace.elapsed_s,
+                    deadline_s=deadline_s,
+                )
+        finally:
+            await upload.close()
     return Response(body, media_type=ENCODINGS[answer_format].media_type)
 
 

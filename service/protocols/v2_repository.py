@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from contract.errors import RequestInvalid
 from service.protocols.openapi import error_answer
-from service.repository.repository import Entry, ServedModel
+from service.repository.repository import Entry, ServedModel, UnusedModel
 from service.running import Running, RunningService
 
 router = APIRouter(tags=["repository"])
@@ -23,30 +23,40 @@ ADMIN_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+def _body_text(properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
 @router.post(
     "/v2/repository/index",
     summary="List every version and its state",
     responses={400: error_answer("a body that does not parse")},
+    openapi_extra=_body_text({"ready": {"type": "boolean"}}),
 )
 async def index(request: Request, running: RunningService) -> list[dict[str, str]]:
     """Return all versions; `{"ready": true}` in the body asks only for those that are in use."""
     only_ready = (await _body(request)).get("ready", False)
+    if not isinstance(only_ready, bool):
+        raise RequestInvalid("ready must be true or false")
     return [
         _listed(entry)
         for entry in running.repository.entries
-        if isinstance(entry, ServedModel) or not only_ready
+        if not isinstance(entry, UnusedModel) or not only_ready
     ]
 
 
 @router.post(
     "/v2/repository/models/{model}/load",
     summary="Load a model's versions from the folder",
+    response_class=Response,
     responses=ADMIN_RESPONSES,
+    openapi_extra=_body_text({"parameters": {"type": ["object", "null"], "maxProperties": 0}}),
 )
 async def load(request: Request, model: str) -> Response:
     """Load what is new or changed, and what was unloaded. Answers when it is in use."""
     running: Running = request.app.state.running
-    if (await _body(request)).get("parameters"):
+    if (await _body(request)).get("parameters") not in (None, {}):
         raise RequestInvalid(
             "models are loaded from the folder, as they lie there; send no parameters"
         )
@@ -57,6 +67,7 @@ async def load(request: Request, model: str) -> Response:
 @router.post(
     "/v2/repository/models/{model}/unload",
     summary="Take a model out of use",
+    response_class=Response,
     responses=ADMIN_RESPONSES,
 )
 async def unload(request: Request, model: str) -> Response:
@@ -86,8 +97,10 @@ async def _body(request: Request) -> dict[str, Any]:
 def _listed(entry: Entry) -> dict[str, str]:
     if isinstance(entry, ServedModel):
         state, reason = "READY", entry.complaint
-    else:
+    elif isinstance(entry, UnusedModel):
         state, reason = "UNAVAILABLE", entry.reason if entry.state == "failed" else "unloaded"
+    else:
+        state, reason = "READY", entry.reason
     return {
         "name": entry.name,
         "version": str(entry.version),
