@@ -4,70 +4,16 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STAGES = ["admit", "decode", "queue", "run", "encode"]
-
-
-class Collector:
-    """An OTLP/HTTP receiver that parses what it gets."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                assert self.path == "/v1/traces"
-                assert self.headers["content-type"] == "application/x-protobuf"
-                collector.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def requests(self) -> list[ExportTraceServiceRequest]:
-        return [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
-
-    @property
-    def spans(self) -> list[Span]:
-        return [
-            span
-            for request in self.requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    opened = Collector()
-    yield opened
-    opened.close()
 
 
 def attributes_of(span: Any) -> dict[str, Any]:
@@ -77,8 +23,14 @@ def attributes_of(span: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def collector(start_collector: Any) -> Iterator[Any]:
+    with start_collector() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def traced(
-    start_service: Any, models: Path, collector: Collector, make_pixels: Any, encode_png: Any
+    start_service: Any, models: Path, collector: Any, make_pixels: Any, encode_png: Any
 ) -> dict[str, Any]:
     """What a service answered, logged and exported before it ended, by what was asked."""
     image = {"file": ("Doe.png", encode_png(make_pixels(12, 14)))}
@@ -196,7 +148,7 @@ def test_each_image_of_a_batch_has_its_own_wait_and_run(traced: dict[str, Any]) 
 
 
 def test_the_resource_is_the_service_and_nothing_is_told_of_the_machine(
-    traced: dict[str, Any], collector: Collector
+    traced: dict[str, Any], collector: Any
 ) -> None:
     for request in collector.requests:
         (resource,) = request.resource_spans
