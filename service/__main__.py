@@ -13,7 +13,7 @@ from types import FrameType
 
 from service.command_line import parse_settings
 
-DEVICE_REFUSED, ADDRESS_REFUSED, KEYS_REFUSED = 3, 4, 5
+DEVICE_REFUSED, ADDRESS_REFUSED, KEYS_REFUSED, POLICIES_REFUSED = 3, 4, 5, 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Here, so that --help and a wrong setting need not wait for them.
     from contract.errors import DeviceUnavailable
     from service.app import create_app
-    from service.errors import AddressUnavailable, KeysInvalid
+    from service.errors import AddressUnavailable, KeysInvalid, PoliciesInvalid
     from service.logs import set_up_logging
     from service.repository.load import load_repository
     from service.server import bind, serve
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         DeviceUnavailable: DEVICE_REFUSED,
         AddressUnavailable: ADDRESS_REFUSED,
         KeysInvalid: KEYS_REFUSED,
+        PoliciesInvalid: POLICIES_REFUSED,
     }
     set_up_logging()
     # uvicorn raises the signal again when it is done; the default would then kill with status

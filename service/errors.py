@@ -13,7 +13,8 @@ LongskipError
 ├── DeadlineExceeded       504  no answer in time
 ├── ClientGone             499  nobody waits for the answer any more
 ├── AddressUnavailable     --   the service does not start: its port is taken
-└── KeysInvalid            --   the service does not start: its file of keys cannot be used
+├── KeysInvalid            --   the service does not start: its file of keys cannot be used
+└── PoliciesInvalid        --   the service does not start, or goes on with the former models.yaml
 """
 
 from imaging.errors import LongskipError
@@ -71,6 +72,10 @@ class AddressUnavailable(LongskipError):
 
 class KeysInvalid(LongskipError):
     """The file of API keys cannot be used."""
+
+
+class PoliciesInvalid(LongskipError):
+    """The file that says which versions are in use cannot be used."""
 
 
 class KeyMissing(LongskipError):

@@ -114,7 +114,7 @@ def start_up_lines(settings: Settings, repository: Repository, port: int) -> lis
     host = WILDCARD_HOSTS.get(settings.host, settings.host)
     address = f"http://{host}:{port}{settings.root_path}"
     lines = ["", "Longskip", f"  page   {address}/", f"  models {_models(repository)}"]
-    names = [served.name for served in repository.ready]
+    names = [found.name for found in repository.usable]
     if names:
         image = shlex.quote(str(_sample(settings.samples)))
         ask = f"{address}/v1/models/{names[0]}/segment?format=overlay"

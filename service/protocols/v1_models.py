@@ -5,15 +5,24 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from service.errors import ModelNotReady
 from service.protocols.openapi import problem_answer
-from service.repository.repository import Entry, Repository, ServedModel, UnusedModel
+from service.protocols.version_path import Version
+from service.repository.policy import Alias, Latest
+from service.repository.repository import (
+    Asked,
+    Entry,
+    Repository,
+    ServedModel,
+    UnusedModel,
+    Usable,
+)
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["models"])
 # Otherwise FastAPI documents a form of its own, which is never sent.
 OPTIONS_WRONG = problem_answer("options that do not fit")
+State = Literal["ready", "idle", "failed", "unloaded"]
 ModelName = Annotated[str, Path(description="a name from `GET /v1/models`", examples=["nuclei"])]
 
 
@@ -36,7 +45,7 @@ class VersionEntry(BaseModel):
     """One version; ``reason``: why it, or a newer file of it, is not used."""
 
     version: int
-    state: Literal["ready", "failed", "unloaded"]
+    state: State
     reason: str | None = None
     sha256: str | None = None
     provider: str | None = None
@@ -47,10 +56,19 @@ class ModelEntry(BaseModel):
     """One model; the fields after ``versions`` are those of ``default_version``."""
 
     name: str
-    state: Literal["ready", "failed", "unloaded"]
+    state: State = Field(description="`idle`: it is loaded when it is asked for")
     reason: str | None = None
-    default_version: int | None = None
+    default_version: int | None = Field(
+        default=None,
+        description="answers where none is named, but for what a weighted alias takes",
+    )
     versions: list[VersionEntry]
+    in_use: Literal["all"] | Latest | list[int] = Field(
+        default="all", description="`versions` of the model in `models.yaml`"
+    )
+    aliases: dict[str, Alias] = Field(
+        default={}, description="names for versions, which go wherever a version goes"
+    )
     sha256: str | None = None
     provider: str | None = None
     precision: str | None = None
@@ -68,9 +86,10 @@ class ModelEntry(BaseModel):
 
 
 class ModelIndex(BaseModel):
-    """All models."""
+    """All models; ``complaint``: why ``models.yaml`` as it is now is not in force."""
 
     models: list[ModelEntry]
+    complaint: str | None = None
 
 
 class ModelDetail(ModelEntry):
@@ -83,7 +102,10 @@ class ModelDetail(ModelEntry):
 def list_models(running: RunningService) -> ModelIndex:
     """Return every model that is there, those that cannot be used with the reason."""
     repository = running.repository
-    return ModelIndex(models=[ModelEntry(**_entry(repository, n)) for n in repository.names])
+    return ModelIndex(
+        models=[ModelEntry(**_entry(repository, n)) for n in repository.names],
+        complaint=repository.complaint or None,
+    )
 
 
 @router.get(
@@ -94,11 +116,10 @@ def list_models(running: RunningService) -> ModelIndex:
 def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -> ModelDetail:
     """Return a model's versions and the spec of the version that answers by default."""
     fields = _entry(running.repository, model)
-    served = running.repository.default(model)
-    if served is None:
-        return ModelDetail(**fields)
-    trace.model = served.identity
-    return ModelDetail(**fields, spec=_spec(served))
+    found = running.repository.default(model)
+    if isinstance(found, ServedModel):
+        trace.model = found.identity
+    return ModelDetail(**fields, spec=_spec(found) if found is not None else None)
 
 
 @router.get(
@@ -107,38 +128,49 @@ def show_model(model: ModelName, running: RunningService, trace: RequestTrace) -
     responses={404: problem_answer("no such model or version"), 422: OPTIONS_WRONG},
 )
 def show_version(
-    model: ModelName,
-    version: Annotated[int, Path(ge=1)],
-    running: RunningService,
-    trace: RequestTrace,
+    model: ModelName, version: Version, running: RunningService, trace: RequestTrace
 ) -> ModelDetail:
     """Return the spec of one version, or why it failed."""
     fields = _entry(running.repository, model)
     try:
-        served = running.repository.find(model, version)
+        found = running.repository.find(model, version)
     except ModelNotReady as error:
-        state = next(one.state for one in fields["versions"] if one.version == version)
-        return ModelDetail(name=model, state=state, reason=str(error), versions=fields["versions"])
-    trace.model = served.identity
-    return ModelDetail(**(fields | _facts(served)), spec=_spec(served))
+        kept = {name: fields[name] for name in ("name", "versions", "in_use", "aliases")}
+        return ModelDetail(**kept, **_out_of_use(running.repository, model, version, str(error)))
+    if isinstance(found, ServedModel):
+        trace.model = found.identity
+    return ModelDetail(**(fields | _facts(found)), spec=_spec(found))
 
 
 def _entry(repository: Repository, name: str) -> dict[str, Any]:
+    policy = repository.policy(name)
     versions = [_version(entry) for entry in repository.versions(name)]
-    served = repository.default(name)
-    fields: dict[str, Any] = {"name": name, "versions": versions}
-    if served is None:
-        return fields | {"state": versions[-1].state, "reason": versions[-1].reason}
-    return fields | {"default_version": served.version} | _facts(served)
+    fields: dict[str, Any] = {
+        "name": name,
+        "versions": versions,
+        "in_use": policy.versions,
+        "aliases": policy.aliases,
+    }
+    try:
+        found = repository.find(name)
+    except ModelNotReady as error:
+        return fields | _out_of_use(repository, name, policy.stable, str(error))
+    return fields | {"default_version": found.version} | _facts(found)
 
 
-def _facts(served: ServedModel) -> dict[str, Any]:
-    model, spec = served.model, served.model.spec
+def _out_of_use(repository: Repository, name: str, version: Asked, reason: str) -> dict[str, Any]:
+    """Return why a version cannot be asked; None is the newest, text an alias."""
+    if isinstance(version, str):
+        version = repository.policy(name).aliases[version].version
+    newest = repository.versions(name)[-1]
+    entry = newest if version is None else repository.entry((name, version))
+    return {"state": entry.state if isinstance(entry, UnusedModel) else "failed", "reason": reason}
+
+
+def _facts(found: Usable) -> dict[str, Any]:
+    spec = found.spec
     return {
-        "state": "ready",
-        "sha256": model.sha256,
-        "provider": model.provider,
-        "precision": model.precision,
+        **_state(found),
         "description": spec.description,
         "task": spec.task,
         "dims": spec.dims,
@@ -157,18 +189,21 @@ def _facts(served: ServedModel) -> dict[str, Any]:
 
 
 def _version(entry: Entry) -> VersionEntry:
-    if isinstance(entry, UnusedModel):
-        return VersionEntry(version=entry.version, state=entry.state, reason=entry.reason)
-    return VersionEntry(
-        version=entry.version,
-        state="ready",
-        reason=entry.complaint or None,
-        sha256=entry.model.sha256,
-        provider=entry.model.provider,
-        precision=entry.model.precision,
-    )
+    return VersionEntry(version=entry.version, **_state(entry))
 
 
-def _spec(served: ServedModel) -> dict[str, Any]:
+def _state(entry: Entry) -> dict[str, Any]:
+    if not isinstance(entry, ServedModel):
+        return {"state": entry.state, "reason": entry.reason}
+    return {
+        "state": "ready",
+        "reason": entry.complaint or None,
+        "sha256": entry.model.sha256,
+        "provider": entry.model.provider,
+        "precision": entry.model.precision,
+    }
+
+
+def _spec(found: Usable) -> dict[str, Any]:
     arrays = {"golden": {"labels_b64", "probabilities_b64"}}
-    return served.model.spec.model_dump(mode="json", exclude=arrays)
+    return found.spec.model_dump(mode="json", exclude=arrays)

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from contract.version import __version__
 from service.protocols.openapi import error_answer
-from service.repository.repository import Repository, UnusedModel
+from service.protocols.version_path import Version
+from service.repository.repository import Repository, ServedModel, UnusedModel
 from service.running import RequestTrace, RunningService
 
 router = APIRouter(tags=["health"])
@@ -61,16 +61,17 @@ async def ready(request: Request, running: RunningService) -> Response:
     responses=MODEL_RESPONSES,
 )
 async def model_ready(
-    model: str, running: RunningService, trace: RequestTrace, version: int | None = None
+    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
 ) -> Response:
     """Answer 200 when the model can be used, 400 when it failed, 404 when it is not there."""
-    served = running.repository.find(model, version)
-    trace.model = served.identity
-    return JSONResponse({"name": served.name, "ready": True})
+    found = running.repository.find(model, version)
+    if isinstance(found, ServedModel):
+        trace.model = found.identity
+    return JSONResponse({"name": found.name, "ready": True})
 
 
 def _why_not_ready(repository: Repository) -> str | None:
-    if repository.ready:
+    if repository.usable:
         return None
     failed = [
         f"{entry.name}/{entry.version}: {entry.reason}"

@@ -4,10 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
-import service.protocols.version_path  # noqa: F401  (registers {version:version})
 from service.counts import Duration, VersionCounts
 from service.protocols.v2_health import MODEL_RESPONSES
-from service.repository.repository import Repository, ServedModel
+from service.protocols.version_path import Version
+from service.repository.policy import Latest, Policy
+from service.repository.repository import Asked, ServedModel, Usable
 from service.running import RequestTrace, Running, RunningService
 
 router = APIRouter(tags=["infer"])
@@ -20,7 +21,7 @@ Tensor = dict[str, Any]
 @router.get("/v2/models/stats", summary="Counts and times of all models", responses=MODEL_RESPONSES)
 def all_statistics(running: RunningService) -> dict[str, Any]:
     """Return what each version was asked since the start, as Triton's statistics extension."""
-    return _statistics(running, running.repository.ready)
+    return _statistics(running, running.repository.usable)
 
 
 @router.get("/v2/models/{model}", summary="Show a model's tensors", responses=MODEL_RESPONSES)
@@ -29,17 +30,17 @@ def all_statistics(running: RunningService) -> dict[str, Any]:
     summary="Show the tensors of a version",
     responses=MODEL_RESPONSES,
 )
-def metadata(
-    model: str, running: RunningService, trace: RequestTrace, version: int | None = None
+async def metadata(
+    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
 ) -> dict[str, Any]:
     """Return names, datatypes and shapes; -1 is a size that the model leaves open."""
-    served = _find(model, version, running.repository, trace)
+    served = await _find(model, version, running, trace)
     return {
         "name": served.name,
         "versions": [
             str(other.version)
-            for other in running.repository.ready
-            if other.name == served.name and version in (None, other.version)
+            for other in running.repository.usable
+            if other.name == served.name and (version is None or other.key == served.key)
         ],
         "platform": PLATFORM,
         "inputs": [_with_batch(tensor) for tensor in inputs(served)],
@@ -55,17 +56,17 @@ def metadata(
     summary="Show the configuration of a version",
     responses=MODEL_RESPONSES,
 )
-def configuration(
-    model: str, running: RunningService, trace: RequestTrace, version: int | None = None
+async def configuration(
+    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
 ) -> dict[str, Any]:
     """Return Triton's model configuration; the batch is no part of ``dims``."""
-    served = _find(model, version, running.repository, trace)
+    served = await _find(model, version, running, trace)
     on_cpu = served.model.provider.startswith("CPU")
     return {
         "name": served.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
-        "version_policy": {"latest": {"num_versions": 1}},
+        "version_policy": _version_policy(running.repository.policy(served.name)),
         "max_batch_size": running.settings.max_batch,
         "input": [
             _configured(tensor) | {"format": "FORMAT_NONE", "optional": tensor["name"] != "image"}
@@ -93,13 +94,15 @@ def configuration(
     responses=MODEL_RESPONSES,
 )
 def statistics(
-    model: str, running: RunningService, trace: RequestTrace, version: int | None = None
+    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
 ) -> dict[str, Any]:
     """Return what a model was asked since the start, as Triton's statistics extension."""
-    found = _find(model, version, running.repository, trace)
+    found = running.repository.find(model, version)
+    if isinstance(found, ServedModel):
+        trace.model = found.identity
     if version is not None:
         return _statistics(running, (found,))
-    return _statistics(running, tuple(s for s in running.repository.ready if s.name == model))
+    return _statistics(running, tuple(s for s in running.repository.usable if s.name == model))
 
 
 def inputs(served: ServedModel) -> list[Tensor]:
@@ -139,20 +142,27 @@ def _configured(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _find(
-    model: str, version: int | None, repository: Repository, trace: RequestTrace
-) -> ServedModel:
-    served = repository.find(model, version)
+async def _find(model: str, version: Asked, running: Running, trace: RequestTrace) -> ServedModel:
+    """Find a version, loaded: all its outputs stand in the graph alone."""
+    served = await running.keeper.find(model, version, trace, drawn=False)
     trace.model = served.identity
     return served
 
 
-def _statistics(running: Running, served: tuple[ServedModel, ...]) -> dict[str, Any]:
+def _version_policy(policy: Policy) -> dict[str, Any]:
+    if isinstance(policy.versions, Latest):
+        return {"latest": {"num_versions": policy.versions.latest}}
+    if isinstance(policy.versions, tuple):
+        return {"specific": {"versions": list(policy.versions)}}
+    return {"all": {}}
+
+
+def _statistics(running: Running, served: tuple[Usable, ...]) -> dict[str, Any]:
     counts = running.metrics.counts
     return {"model_stats": [_version_statistics(one, counts.of(*one.key)) for one in served]}
 
 
-def _version_statistics(served: ServedModel, counts: VersionCounts) -> dict[str, Any]:
+def _version_statistics(served: Usable, counts: VersionCounts) -> dict[str, Any]:
     nothing = _duration(Duration())
     return {
         "name": served.name,

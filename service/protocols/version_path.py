@@ -1,23 +1,39 @@
-"""``{version:version}`` in a path: a whole number of at most 18 digits, else there is no such path.
+"""``{version:version}`` in a path: a whole number of at most 18 digits, or an alias.
 
 Starlette's own ``int`` takes any number of digits, and Python refuses to turn more than 4300 of
 them into an integer, which would be answered as an internal error.
 """
 
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import Field
 from starlette.convertors import Convertor, register_url_convertor
 
+from service.repository.policy import ALIAS_PATTERN
 
-class VersionConvertor(Convertor[int]):
-    """A model's version in a URL."""
+# In this order, because a query's number comes as text.
+Version = Annotated[
+    int | Annotated[str, Field(pattern=f"^{ALIAS_PATTERN}$")],
+    Path(
+        union_mode="left_to_right",
+        description="a version of the model, or an alias of one",
+        examples=[1, "stable"],
+    ),
+]
 
-    regex = "[0-9]{1,18}"
 
-    def convert(self, value: str) -> int:
-        """Return the number."""
-        return int(value)
+class VersionConvertor(Convertor[int | str]):
+    """A model's version, or an alias, in a URL."""
 
-    def to_string(self, value: int) -> str:
-        """Return the digits."""
+    regex = f"[0-9]{{1,18}}|{ALIAS_PATTERN}"
+
+    def convert(self, value: str) -> int | str:
+        """Return the number, or the alias."""
+        return int(value) if value.isdecimal() else value
+
+    def to_string(self, value: int | str) -> str:
+        """Return what stands in the URL."""
         return str(value)
 
 

@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from watchfiles import awatch
 
-from contract.errors import LongskipError, ModelNotFound
+from contract.errors import ModelNotFound
 from contract.repository import list_models, list_versions
 from service.engine.engine import Engine
-from service.errors import ModelNotReady
-from service.repository.load import open_version, stamp_of
+from service.errors import PoliciesInvalid
+from service.repository.exchange import Exchange
+from service.repository.load import stamp_of
+from service.repository.on_demand import OnDemand
+from service.repository.policy import NO_POLICY, POLICY_FILE, Policies, read_policies
 from service.repository.repository import (
-    Entry,
+    IdleModel,
     Repository,
     ServedModel,
     Stamp,
@@ -28,24 +31,36 @@ from service.trace import ModelKey
 QUIET_MS = 500
 AGAIN_S = 5.0
 
+Stamps = Mapping[str, Mapping[int, Stamp]]
+"""Of the folder's versions, by name and number."""
+
 _log = logging.getLogger("longskip.repository")
 
 
 class Keeper:
     """Loads and unloads versions while others answer.
 
-    A version takes the place of another, or of its own older file, only when it has proved its
-    golden sample; until then the old one answers, and who waits for it still gets its answer. A
-    file that cannot be used is told in the index.
+    What ``models.yaml`` says takes force at once and whole, when all that it names can be used;
+    until then the former one is in force. A file that cannot be used is told in the index.
+
+    Attributes:
+        find: see ``OnDemand.find``.
     """
 
     def __init__(self, repository: Repository, engine: Engine, settings: Settings) -> None:
         self._repository = repository
-        self._engine = engine
         self._settings = settings
-        self._one_at_a_time = asyncio.Lock()
+        self._exchange = Exchange(repository, engine, settings)
+        self._on_demand = OnDemand(
+            repository,
+            engine,
+            self._exchange,
+            max_loaded=settings.max_loaded,
+            deadline_s=settings.deadline_s,
+        )
+        self.find = self._on_demand.find
         self._watching: asyncio.Task[None] | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._unloaded: set[str] = set()
 
     async def __aenter__(self) -> Self:
         if self._settings.reload:
@@ -53,45 +68,36 @@ class Keeper:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (*self._retiring, *([self._watching] if self._watching else [])):
-            task.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
             with suppress(asyncio.CancelledError):
-                await task
+                await self._watching
+        await self._on_demand.close()
+        await self._exchange.close()
 
     async def refresh(self) -> None:
         """Load what is new or changed in the folder, and drop what is gone from it."""
-        async with self._one_at_a_time:
-            found = await asyncio.to_thread(_stamps, self._settings.models)
-            known = {entry.key: entry for entry in self._repository.entries}
-            for key in known.keys() - found.keys():
-                self._drop(known[key])
-            for key, stamp in found.items():
-                entry = known.get(key)
-                if entry is None or (entry.stamp != stamp and not _is_unloaded(entry)):
-                    await self._open(key)
+        async with self._exchange.one_at_a_time:
+            there = await asyncio.to_thread(_stamps, self._settings.models)
+            for entry in self._repository.entries:
+                if entry.version not in there.get(entry.name, {}):
+                    self._exchange.drop(entry)
+            await self._follow(there)
 
     async def load(self, name: str) -> None:
-        """Load every version of a model that lies in the folder, also one that was unloaded.
+        """Load the versions of a model that are to be in use, also what was unloaded or failed.
 
         Raises:
             ModelNotFound: the folder holds no model of that name.
-            ModelNotReady: none of its versions can be used.
+            ModelNotReady: the version cannot be used that answers where none is named.
         """
-        async with self._one_at_a_time:
-            versions = await asyncio.to_thread(list_versions, self._settings.models, name)
-            if not versions:
+        async with self._exchange.one_at_a_time:
+            there = await asyncio.to_thread(_stamps, self._settings.models, [name])
+            if not there:
                 raise ModelNotFound(f"the models' folder holds no version of {name}")
-            for version in versions:
-                entry = self._repository.entry((name, version))
-                stamp = await asyncio.to_thread(
-                    stamp_of, self._settings.models / name / str(version)
-                )
-                if not isinstance(entry, ServedModel) or entry.stamp != stamp:
-                    await self._open((name, version))
-        if self._repository.default(name) is None:
-            newest = self._repository.versions(name)[-1]
-            reason = newest.reason if isinstance(newest, UnusedModel) else ""
-            raise ModelNotReady(f"no version of {name} can be used: {reason}")
+            self._unloaded.discard(name)
+            await self._follow(there, only=name)
+        self._repository.find(name)
 
     async def unload(self, name: str) -> None:
         """Take all versions of a model out, until somebody loads it again.
@@ -101,45 +107,100 @@ class Keeper:
         Raises:
             ModelNotFound: there is no such model.
         """
-        async with self._one_at_a_time:
+        async with self._exchange.one_at_a_time:
             for entry in self._repository.versions(name):
-                self._repository.put(
-                    UnusedModel(*entry.key, "it was unloaded", state="unloaded", stamp=entry.stamp)
-                )
-                self._retire(entry)
-                _log.info("%s/%d unloaded", *entry.key)
+                self._exchange.unload(entry.key, entry.stamp)
+            self._unloaded.add(name)
 
-    async def _open(self, key: ModelKey) -> None:
+    async def _follow(self, there: Stamps, *, only: str | None = None) -> None:
+        """Bring models in step with their files and with ``models.yaml``.
+
+        Args:
+            there: what the folder holds of them.
+            only: the one model to look at, all of it; None: all, what is new or changed.
+        """
+        wished, complaint = await self._wished(only)
+        for name, stamps in there.items():
+            if name not in self._unloaded:
+                await self._take_in(name, stamps, wished, again=only is not None)
+        complaint = complaint or self._repository.unmet(wished)
+        if wished != self._repository.policies:
+            if complaint:
+                complaint += "; the former one is in force"
+            else:
+                self._repository.policies = wished
+                _log.info("%s is in force", POLICY_FILE)
+        if complaint and complaint != self._repository.complaint:
+            _log.error("%s: %s", POLICY_FILE, complaint)
+        self._repository.complaint = complaint
+        for name, stamps in there.items():
+            await self._put_out(name, stamps)
+
+    async def _wished(self, only: str | None) -> tuple[Policies, str]:
+        """Return what ``models.yaml`` says now, of one model or of all, or why it does not read."""
+        in_force = self._repository.policies
         try:
-            entry = await asyncio.to_thread(open_version, self._settings, *key)
-        except LongskipError as error:  # gone again, or its device is
-            _log.error("%s/%d was not loaded: %s", *key, error)
-            return
-        before = self._repository.entry(key)
-        if not isinstance(before, ServedModel):
-            if isinstance(entry, ServedModel):
-                self._engine.take_up(entry)
-            self._repository.put(entry)
-        elif isinstance(entry, UnusedModel):
-            kept = f"the older file answers, because the newer cannot be used: {entry.reason}"
-            self._repository.put(replace(before, stamp=entry.stamp, complaint=kept))
-        elif _same_file(before, entry):
-            self._repository.put(replace(before, stamp=entry.stamp, complaint=""))
-        else:
-            self._engine.take_up(entry)
-            self._repository.put(entry)
-            self._retire(before)
+            written = await asyncio.to_thread(read_policies, self._settings.models)
+        except PoliciesInvalid as error:
+            return in_force, f"{error}; the former one is in force"
+        if only is None:
+            return written, ""
+        others = {name: policy for name, policy in in_force.items() if name != only}
+        return others | ({only: written[only]} if only in written else {}), ""
 
-    def _drop(self, entry: Entry) -> None:
-        self._repository.remove(entry.key)
-        self._retire(entry)
-        _log.info("%s/%d is gone from the folder", *entry.key)
+    async def _take_in(
+        self, name: str, stamps: Mapping[int, Stamp], wished: Policies, *, again: bool
+    ) -> None:
+        """Read the versions that are wanted and new or changed.
 
-    def _retire(self, entry: Entry) -> None:
-        if isinstance(entry, ServedModel):
-            task = asyncio.create_task(self._engine.retire(entry))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+        Those that the policy in force wants, too: it stays in force where the new one cannot.
+        """
+        tried: set[int] = set()
+        while True:
+            failed = [v for v in stamps if self._has_failed(name, v, stamps[v], tried)]
+            wanted = {
+                version
+                for policy in (self._repository.policy(name), wished.get(name, NO_POLICY))
+                for version in policy.wanted(stamps, failed)
+            }
+            pending = [
+                version
+                for version in sorted(wanted - tried)
+                if self._is_to_be_read((name, version), stamps[version], again=again)
+            ]
+            if not pending:
+                return
+            for version in pending:
+                await self._exchange.take_in((name, version))
+            tried |= set(pending)
+
+    def _has_failed(self, name: str, version: int, stamp: Stamp, tried: set[int]) -> bool:
+        entry = self._repository.entry((name, version))
+        if entry is None or version in tried:
+            return version in tried and not isinstance(entry, ServedModel | IdleModel)
+        return isinstance(entry, UnusedModel) and entry.state == "failed" and entry.stamp == stamp
+
+    def _is_to_be_read(self, key: ModelKey, stamp: Stamp, *, again: bool) -> bool:
+        entry = self._repository.entry(key)
+        if entry is None or entry.stamp != stamp:
+            return True
+        return isinstance(entry, UnusedModel) and (again or entry.state == "unloaded")
+
+    async def _put_out(self, name: str, stamps: Mapping[int, Stamp]) -> None:
+        """Let those go, and list them, that the policy in force does not want."""
+        entries = {version: self._repository.entry((name, version)) for version in stamps}
+        failed = [
+            version
+            for version, entry in entries.items()
+            if isinstance(entry, UnusedModel) and entry.state == "failed"
+        ]
+        wanted = self._repository.policy(name).wanted(stamps, failed)
+        for version, entry in entries.items():
+            if name in self._unloaded:
+                if entry is None:
+                    self._exchange.unload((name, version), stamps[version])
+            elif version not in wanted and not isinstance(entry, UnusedModel):
+                await self._exchange.leave_aside((name, version))
 
     async def _watch(self) -> None:
         while True:
@@ -153,17 +214,11 @@ class Keeper:
             await asyncio.sleep(AGAIN_S)
 
 
-def _stamps(root: Path) -> dict[ModelKey, Stamp]:
-    return {
-        (name, version): stamp_of(root / name / str(version))
-        for name in list_models(root)
-        for version in list_versions(root, name)
+def _stamps(root: Path, names: Iterable[str] | None = None) -> Stamps:
+    found = {
+        name: {
+            version: stamp_of(root / name / str(version)) for version in list_versions(root, name)
+        }
+        for name in (list_models(root) if names is None else names)
     }
-
-
-def _is_unloaded(entry: Entry) -> bool:
-    return isinstance(entry, UnusedModel) and entry.state == "unloaded"
-
-
-def _same_file(one: ServedModel, other: ServedModel) -> bool:
-    return (one.model.sha256, one.model.precision) == (other.model.sha256, other.model.precision)
+    return {name: versions for name, versions in found.items() if versions}

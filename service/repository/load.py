@@ -12,8 +12,10 @@ from contract.repository import MODEL_FILE, find_model, list_models, list_versio
 from contract.session import CPU_PROVIDER, Device, usable_cores, why_no_cuda
 from contract.spec import ModelSpec, Precision
 from service.repository.left_out import left_out
+from service.repository.policy import NO_POLICY, POLICY_FILE, Policy, read_policies
 from service.repository.repository import (
     Entry,
+    IdleModel,
     Repository,
     ServedModel,
     Stamp,
@@ -32,6 +34,7 @@ def load_repository(settings: Settings) -> Repository:
 
     Raises:
         DeviceUnavailable: a GPU is asked for and cannot be used; nothing is served then.
+        PoliciesInvalid: ``models.yaml`` does not read, and there is no former one to go on with.
     """
     _refuse_absent_gpu(settings.device)
     if not settings.models.is_dir():
@@ -39,11 +42,53 @@ def load_repository(settings: Settings) -> Repository:
         return Repository(())
     for path, reason in left_out(settings.models):
         _log.warning("%r is left out: %s", str(path), reason)
-    return Repository(
-        open_version(settings, name, version)
-        for name in list_models(settings.models)
-        for version in list_versions(settings.models, name)
-    )
+    policies = read_policies(settings.models)
+    repository = Repository((), policies)
+    for name in list_models(settings.models):
+        for entry in _wanted(settings, name, policies.get(name, NO_POLICY)):
+            repository.put(entry)
+    repository.complaint = repository.unmet(policies)
+    if repository.complaint:
+        _log.error("%s: %s", POLICY_FILE, repository.complaint)
+    return repository
+
+
+def _wanted(settings: Settings, name: str, policy: Policy) -> list[Entry]:
+    """Read the versions of a model that its policy wants in use, and list the others."""
+    there = list_versions(settings.models, name)
+    entries: dict[int, Entry] = {}
+    while True:
+        failed = [one.version for one in entries.values() if isinstance(one, UnusedModel)]
+        pending = sorted(policy.wanted(there, failed) - entries.keys())
+        if not pending:
+            break
+        entries |= {version: read_version(settings, name, version) for version in pending}
+    others = [left_aside(settings, name, version) for version in there if version not in entries]
+    return [*entries.values(), *others]
+
+
+def left_aside(settings: Settings, name: str, version: int) -> UnusedModel:
+    """Return the entry of a version that its policy does not want in use."""
+    stamp = stamp_of(settings.models / name / str(version))
+    reason = f"{POLICY_FILE} leaves it out"
+    return UnusedModel(name, version, reason, state="unloaded", stamp=stamp)
+
+
+def read_version(settings: Settings, name: str, version: int) -> Entry:
+    """Open one version, or, where versions are loaded on demand, read what its file says.
+
+    Raises:
+        DeviceUnavailable, ModelNotFound: as ``open_version``.
+    """
+    if settings.max_loaded is None:
+        return open_version(settings, name, version)
+    path = find_model(settings.models, name, version)
+    stamp = stamp_of(path.parent)
+    try:
+        spec = ModelSpec.from_metadata(read_metadata(path), source=str(path))
+    except Exception as error:  # whatever a damaged file sets off, the others are served
+        return _unusable(error, name, version, path.parent, stamp)
+    return IdleModel(name, version, spec, stamp)
 
 
 def stamp_of(folder: Path) -> Stamp:
@@ -56,7 +101,7 @@ def stamp_of(folder: Path) -> Stamp:
     return frozenset(stamps)
 
 
-def open_version(settings: Settings, name: str, version: int) -> Entry:
+def open_version(settings: Settings, name: str, version: int) -> ServedModel | UnusedModel:
     """Open one version and let it prove itself; whatever is wrong with it is told, not raised.
 
     Raises:
@@ -73,15 +118,19 @@ def open_version(settings: Settings, name: str, version: int) -> Entry:
     except DeviceUnavailable:
         raise
     except Exception as error:  # whatever a damaged file sets off, the others are served
-        reason = _reason(error, path.parent)
-        _log.error("%s/%d cannot be used: %s", name, version, reason)
-        return UnusedModel(name, version, reason, stamp=stamp)
+        return _unusable(error, name, version, path.parent, stamp)
     took_s = time.monotonic() - began_s
     _log.info(
         "%s/%d ready: %s on %s, proved in %.1f s",
         *(name, version, model.precision, model.provider, took_s),
     )
     return ServedModel(name, version, model, one_core, stamp)
+
+
+def _unusable(error: Exception, name: str, version: int, folder: Path, stamp: Stamp) -> UnusedModel:
+    reason = _reason(error, folder)
+    _log.error("%s/%d cannot be used: %s", name, version, reason)
+    return UnusedModel(name, version, reason, stamp=stamp)
 
 
 def _open(path: Path, settings: Settings) -> Model:

@@ -1,12 +1,14 @@
 """What this process serves: every version found, in use or not, with the reason."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from contract.errors import ModelNotFound
+from contract.spec import ModelSpec
 from service.engine.run import SegmentationModel
 from service.errors import ModelNotReady
+from service.repository.policy import NO_POLICY, STABLE, Policies, Policy
 from service.trace import ModelIdentity, ModelKey
 
 Stamp = frozenset[tuple[str, int, int, int]]
@@ -40,6 +42,11 @@ class ServedModel:
         return (self.name, self.version)
 
     @property
+    def spec(self) -> ModelSpec:
+        """What the file promises."""
+        return self.model.spec
+
+    @property
     def identity(self) -> ModelIdentity:
         """What an answer's headers say of the model."""
         return ModelIdentity(
@@ -52,6 +59,30 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
+class IdleModel:
+    """A version that is loaded when somebody asks for it.
+
+    Attributes:
+        name: as in the repository.
+        version: as in the repository.
+        spec: read from the file; it has not proved itself on this device yet.
+        stamp: of the files when that was read.
+    """
+
+    name: str
+    version: int
+    spec: ModelSpec = field(repr=False)
+    stamp: Stamp = frozenset()
+    state: Literal["idle"] = "idle"
+    reason: str = "it is loaded when it is asked for"
+
+    @property
+    def key(self) -> ModelKey:
+        """Name and version."""
+        return (self.name, self.version)
+
+
+@dataclass(frozen=True)
 class UnusedModel:
     """A version that is there and answers nothing, and why.
 
@@ -59,7 +90,8 @@ class UnusedModel:
         name: as in the repository.
         version: as in the repository.
         reason: for a person.
-        state: ``failed``: its file cannot be used; ``unloaded``: an admin took it out.
+        state: ``failed``: its file cannot be used; ``unloaded``: an admin, or the policy of its
+            model, takes it out.
         stamp: of the files when that was found.
     """
 
@@ -75,13 +107,23 @@ class UnusedModel:
         return (self.name, self.version)
 
 
-Entry = ServedModel | UnusedModel
+Usable = ServedModel | IdleModel
+Entry = Usable | UnusedModel
+Asked = int | str | None
+"""A version as a request names it: its number, an alias, or none."""
 
 
 class Repository:
-    """All versions by name. It is changed from the event loop only, one entry at a time."""
+    """All versions by name. It is changed from the event loop only, one entry at a time.
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    Attributes:
+        policies: in force, by the model's name.
+        complaint: why ``models.yaml``, or a part of it, is not in force; empty where it is.
+    """
+
+    def __init__(self, entries: Iterable[Entry], policies: Policies | None = None) -> None:
+        self.policies: Policies = policies or {}
+        self.complaint = ""
         self._by_name: dict[str, dict[int, Entry]] = {}
         for entry in entries:
             self.put(entry)
@@ -119,8 +161,13 @@ class Repository:
 
     @property
     def ready(self) -> tuple[ServedModel, ...]:
-        """All versions that can be used, by name and version."""
+        """All versions that are loaded, by name and version."""
         return tuple(entry for entry in self.entries if isinstance(entry, ServedModel))
+
+    @property
+    def usable(self) -> tuple[Usable, ...]:
+        """All versions that can be asked, loaded or not, by name and version."""
+        return tuple(entry for entry in self.entries if not isinstance(entry, UnusedModel))
 
     def versions(self, name: str) -> tuple[Entry, ...]:
         """Return all versions of a model, ascending.
@@ -133,33 +180,104 @@ class Repository:
             raise ModelNotFound(f"there is no model of that name; there are: {known}")
         return tuple(self._by_name[name].values())
 
-    def default(self, name: str) -> ServedModel | None:
-        """Return the newest version that can be used, or None where there is none.
+    def policy(self, name: str) -> Policy:
+        """Return what is in force for a model."""
+        return self.policies.get(name, NO_POLICY)
+
+    def find(self, name: str, version: Asked = None, *, request_id: str = "") -> Usable:
+        """Return a version that can be asked.
+
+        Args:
+            name: of the model.
+            version: None means the alias ``stable``, and without one the newest that can be used.
+            request_id: of a request for an answer, some of which a weighted alias takes; without
+                one, none does.
+
+        Raises:
+            ModelNotFound: no such model, version or alias; the message lists what there is.
+            ModelNotReady: it is there but cannot be used, or is not loaded.
+        """
+        entries = self.versions(name)
+        policy = self.policies.get(name)
+        if version is None:
+            if policy is None:
+                return _newest(entries)
+            drawn = policy.draw(name, request_id) if request_id else None
+            chosen = self.entry((name, drawn)) if drawn is not None else None
+            if chosen is not None and not isinstance(chosen, UnusedModel):
+                return chosen
+            if policy.stable is None:
+                return _newest([entry for entry in entries if policy.takes(entry.version)])
+            version = STABLE
+        if isinstance(version, str):
+            return self._by_alias(name, version)
+        entry = self.entry((name, version))
+        if entry is None:
+            known = ", ".join(str(entry.version) for entry in entries)
+            raise ModelNotFound(f"{name} has no version of that number; there are: {known}")
+        if isinstance(entry, UnusedModel):
+            raise ModelNotReady(f"{name} version {version} cannot be used: {entry.reason}")
+        return entry
+
+    def _by_alias(self, name: str, alias: str) -> Usable:
+        aliases = self.policy(name).aliases
+        if alias not in aliases:
+            known = ", ".join(aliases) or "none"
+            raise ModelNotFound(f"{name} has no alias of that name; there are: {known}")
+        version = aliases[alias].version
+        entry = self.entry((name, version))
+        if entry is None or isinstance(entry, UnusedModel):
+            reason = "it is not in the folder" if entry is None else entry.reason
+            raise ModelNotReady(
+                f"{name} {alias} is version {version}, which cannot be used: {reason}"
+            )
+        return entry
+
+    def unmet(self, policies: Policies) -> str:
+        """Return what these policies name that cannot be used, or an empty text."""
+        faults = []
+        for name, policy in policies.items():
+            there = self._by_name.get(name, {}).keys()
+            missing = sorted(policy.named() - there)
+            if not there:
+                faults.append(f"there is no model {name}")
+            elif missing:
+                numbers = ", ".join(map(str, missing))
+                faults.append(f"the folder holds no version {numbers} of {name}")
+            for alias, target in policy.aliases.items():
+                entry = self.entry((name, target.version))
+                if isinstance(entry, UnusedModel) and entry.state == "failed":
+                    faults.append(
+                        f"{name} {alias} is version {target.version}, which cannot be used: "
+                        f"{entry.reason}"
+                    )
+        return "; ".join(faults)
+
+    def default(self, name: str) -> Usable | None:
+        """Return the version that answers where none is named, or None where none can.
 
         Raises:
             ModelNotFound: there is no such model.
         """
-        usable = [entry for entry in self.versions(name) if isinstance(entry, ServedModel)]
-        return usable[-1] if usable else None
+        self.versions(name)
+        try:
+            return self.find(name)
+        except (ModelNotFound, ModelNotReady):
+            return None
 
-    def find(self, name: str, version: int | None = None) -> ServedModel:
-        """Return a version that can be used; without a number the newest such one.
 
-        Raises:
-            ModelNotFound: no such model or version; the message lists what there is.
-            ModelNotReady: it is there but cannot be used, or is not loaded.
-        """
-        entries = {entry.version: entry for entry in self.versions(name)}
-        if version is None:
-            newest = self.default(name)
-            if newest is not None:
-                return newest
-            entry = entries[max(entries)]
-        elif version in entries:
-            entry = entries[version]
-        else:
-            known = ", ".join(str(number) for number in entries)
-            raise ModelNotFound(f"{name} has no version of that number; there are: {known}")
-        if isinstance(entry, UnusedModel):
-            raise ModelNotReady(f"{name} version {entry.version} cannot be used: {entry.reason}")
-        return entry
+def _newest(entries: Iterable[Entry]) -> Usable:
+    """Return the newest that can be used.
+
+    Raises:
+        ModelNotReady: there is none.
+    """
+    ordered = list(entries)
+    usable = [entry for entry in ordered if not isinstance(entry, UnusedModel)]
+    if usable:
+        return usable[-1]
+    if not ordered:
+        raise ModelNotReady("none of the versions that models.yaml names is in the folder")
+    last = ordered[-1]
+    reason = last.reason if isinstance(last, UnusedModel) else ""
+    raise ModelNotReady(f"{last.name} version {last.version} cannot be used: {reason}")

@@ -216,7 +216,7 @@ def test_unloaded_stays_unloaded_until_it_is_loaded(
                 await kept.keeper.unload("nowhere")
             (root / "m" / "1" / "model.onnx").write_bytes(b"torn")
             await kept.keeper.unload("m")
-            with pytest.raises(ModelNotReady, match="no version of m can be used"):
+            with pytest.raises(ModelNotReady, match="m version 1 cannot be used"):
                 await kept.keeper.load("m")
 
     asyncio.run(run())
