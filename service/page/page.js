@@ -2,6 +2,7 @@
 
 import { spellGains, turnable } from "./dial.js";
 import { drawImage } from "./drawing.js";
+import { hasKey, watchKey } from "./key.js";
 import { fillPanel, newPanel, originalPanel } from "./panel.js";
 import { listModels, listSamples } from "./rest.js";
 
@@ -80,6 +81,9 @@ async function offerSamples() {
 // ---- models ------------------------------------------------------------------------------------
 
 async function offerModels() {
+  byId("models").querySelectorAll(".model").forEach((label) => label.remove());
+  page.models.clear();
+  page.chosen = [];
   const models = await listModels();
   for (const model of models) {
     page.models.set(model.name, model);
@@ -116,7 +120,8 @@ function showCurl() {
   const gains = model ? spellGains(model) : null;
   const query = gains ? `?skip_gain=${gains}` : "";
   const address = new URL(`v1/models/${model?.name ?? "…"}/segment${query}`, document.baseURI);
-  byId("curl").textContent = `curl -F file=@image.png '${decodeURI(address)}' -o mask.png`;
+  const key = hasKey() ? "-H 'Authorization: Bearer KEY' " : "";
+  byId("curl").textContent = `curl ${key}-F file=@image.png '${decodeURI(address)}' -o mask.png`;
 }
 
 // ---- answers -----------------------------------------------------------------------------------
@@ -173,4 +178,8 @@ function watchControls() {
 
 watchDrop();
 watchControls();
+watchKey(() => {
+  say("");
+  offerModels().then(run, (error) => say(error.message));
+});
 Promise.all([offerModels(), offerSamples()]).catch((error) => say(error.message));

@@ -18,6 +18,7 @@ FILES = {
     "dial.js": "text/javascript",
     "difference.js": "text/javascript",
     "drawing.js": "text/javascript",
+    "key.js": "text/javascript",
     "rest.js": "text/javascript",
     "rle.js": "text/javascript",
     "icon.svg": "image/svg+xml",
