@@ -14,7 +14,7 @@ from service.repository.repository import Entry, Repository, ServedModel
 from service.settings import Settings
 from service.trace import ModelKey
 
-STATES = ("ready", "failed", "unloaded")
+STATES = ("ready", "idle", "failed", "unloaded")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 # A hash is shown to tell files apart; the whole one stands in /v1/models.
 SHA256_CHARACTERS = 12
@@ -39,7 +39,7 @@ class Gauges(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yield all families."""
         budget = self._engine.budget
-        ready = bool(self._repository.ready) and not self._draining()
+        ready = bool(self._repository.usable) and not self._draining()
         yield _one("longskip_ready", "1 where the service is ready, else 0.", ready)
         yield from self._queues()
         yield _one(

@@ -58,12 +58,16 @@ class Exchange:
         self._put(entry)
 
     async def load(self, key: ModelKey) -> None:
-        """Open a version that was idle.
-
-        Raises:
-            DeviceUnavailable, ModelNotFound: see ``open_version``.
-        """
-        self._put(await asyncio.to_thread(open_version, self._settings, *key))
+        """Open a version that was idle."""
+        before = self._repository.entry(key)
+        try:
+            entry: Entry = await asyncio.to_thread(open_version, self._settings, *key)
+        except LongskipError as error:  # gone meanwhile, or its device is
+            reason = f"it could not be loaded ({type(error).__name__})"
+            stamp = before.stamp if before is not None else frozenset()
+            entry = UnusedModel(*key, reason, stamp=stamp)
+            _log.error("%s/%d was not loaded: %s", *key, error)
+        self._put(entry)
 
     def _put(self, entry: Entry) -> None:
         before = self._repository.entry(entry.key)

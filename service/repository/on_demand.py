@@ -3,17 +3,10 @@
 import asyncio
 from contextlib import suppress
 
-from contract.errors import LongskipError
 from service.engine.engine import Engine
 from service.errors import DeadlineExceeded
 from service.repository.exchange import Exchange
-from service.repository.repository import (
-    Asked,
-    IdleModel,
-    Repository,
-    ServedModel,
-    UnusedModel,
-)
+from service.repository.repository import Asked, IdleModel, Repository, ServedModel
 from service.trace import ModelKey, Trace
 
 
@@ -40,6 +33,7 @@ class OnDemand:
         self._deadline_s = deadline_s
         self._asked: dict[ModelKey, None] = {}  # the one asked last stands last
         self._loading: dict[ModelKey, asyncio.Task[None]] = {}
+        self._waiting: dict[ModelKey, list[asyncio.Future[None]]] = {}
 
     async def close(self) -> None:
         """Load nothing any more."""
@@ -76,28 +70,35 @@ class OnDemand:
                 await self._wait_for(found.key, self._deadline_s - trace.elapsed_s)
 
     async def _wait_for(self, key: ModelKey, seconds_left: float) -> None:
-        task = self._loading.get(key)
-        if task is None:
-            task = self._loading[key] = asyncio.create_task(self._load(key))
-            task.add_done_callback(lambda _: self._loading.pop(key))
-        # Who gives up does not stop it: the next one who asks finds it further on.
-        done, _ = await asyncio.wait((task,), timeout=max(0.0, seconds_left))
-        if not done:
+        """Wait for one loading of a version, whatever comes of it."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(turn)
+        if key not in self._loading:
+            self._loading[key] = asyncio.create_task(self._load(key))
+        try:
+            async with asyncio.timeout(max(0.0, seconds_left)):
+                await turn
+        except TimeoutError as error:
+            # The loading goes on: who asks next finds it further on.
             raise DeadlineExceeded(
                 f"the model was not loaded within {self._deadline_s:g} s; ask again in a moment"
-            )
-        await task
+            ) from error
 
     async def _load(self, key: ModelKey) -> None:
         async with self._exchange.one_at_a_time:
-            if not isinstance(self._repository.entry(key), IdleModel):
-                return
-            await self._make_room()
             try:
-                await self._exchange.load(key)
-            except LongskipError as error:  # gone meanwhile, or its device is
-                if isinstance(entry := self._repository.entry(key), IdleModel):
-                    self._repository.put(UnusedModel(*key, str(error), stamp=entry.stamp))
+                if isinstance(self._repository.entry(key), IdleModel):
+                    await self._make_room()
+                    await self._exchange.load(key)
+            finally:
+                del self._loading[key]
+                for turn in self._waiting.pop(key):
+                    if not turn.done():
+                        turn.set_result(None)
+            # They run now, before this goes on and gives the lock to who may want the room: each
+            # finds the model and claims it. Otherwise two that are wanted by turns would drive
+            # each other out without ever answering.
+            await asyncio.sleep(0)
 
     async def _make_room(self) -> None:
         """Let models go until one more may be loaded.

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +12,13 @@ import numpy as np
 import pytest
 
 from contract.errors import ModelNotFound
-from service.engine.engine import Engine
 from service.errors import ModelNotReady
-from service.metrics import Metrics
-from service.repository.keeper import Keeper
-from service.repository.load import load_repository
-from service.repository.repository import Repository, ServedModel, UnusedModel
-from service.settings import Settings
+from service.repository.repository import UnusedModel
 from service.trace import Trace
 
 Build = Callable[..., Path]
+Keeping = Callable[..., AbstractAsyncContextManager[Any]]
 WITHIN_S = 20.0
-
-
-class Kept:
-    """A repository that is kept, with its engine."""
-
-    def __init__(self, repository: Repository, engine: Engine, keeper: Keeper) -> None:
-        self.repository, self.engine, self.keeper = repository, engine, keeper
-
-    def sha256(self) -> str:
-        """Of the file that answers."""
-        return self.repository.find("m").model.sha256
-
-    async def segment(self, served: ServedModel) -> Any:
-        scheduler = self.engine.scheduler(served)
-        image = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
-        with scheduler.slot(), self.engine.budget.lease() as lease:
-            answer = await scheduler.segment(
-                image, probabilities=False, lease=lease, trace=Trace("t")
-            )
-        return answer.labels
-
-
-@asynccontextmanager
-async def keeping(root: Path, **settings: Any) -> AsyncIterator[Kept]:
-    chosen = Settings(models=root, device="cpu", threads=1, **{"reload": False, **settings})
-    repository = load_repository(chosen)
-    async with (
-        Engine(repository, chosen, Metrics()) as engine,
-        Keeper(repository, engine, chosen) as keeper,
-    ):
-        yield Kept(repository, engine, keeper)
 
 
 @pytest.fixture
@@ -71,7 +36,7 @@ def put_in_place(source: Path, target: Path) -> None:
     os.replace(beside, target)
 
 
-def test_nothing_changes_where_the_folder_does_not(root: Path) -> None:
+def test_nothing_changes_where_the_folder_does_not(root: Path, keeping: Keeping) -> None:
     async def run() -> None:
         async with keeping(root) as kept:
             before = kept.repository.entries
@@ -81,7 +46,9 @@ def test_nothing_changes_where_the_folder_does_not(root: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_new_version_answers_next(root: Path, build_threshold_model: Build) -> None:
+def test_a_new_version_answers_next(
+    root: Path, keeping: Keeping, build_threshold_model: Build
+) -> None:
     async def run() -> None:
         async with keeping(root) as kept:
             build_threshold_model(root / "m" / "2" / "model.onnx", name="m", threshold=0.1)
@@ -95,7 +62,10 @@ def test_a_new_version_answers_next(root: Path, build_threshold_model: Build) ->
 
 
 def test_a_changed_file_takes_over_and_the_old_one_ends_its_work(
-    root: Path, tmp_path_factory: pytest.TempPathFactory, build_threshold_model: Build
+    root: Path,
+    keeping: Keeping,
+    tmp_path_factory: pytest.TempPathFactory,
+    build_threshold_model: Build,
 ) -> None:
     aside = tmp_path_factory.mktemp("aside") / "model.onnx"
     build_threshold_model(aside, name="m", threshold=-0.4)
@@ -130,6 +100,7 @@ def test_a_changed_file_takes_over_and_the_old_one_ends_its_work(
 @pytest.mark.parametrize("how", ["torn", "wrong answer", "another contract"])
 def test_a_broken_file_disturbs_nobody_and_is_told(
     root: Path,
+    keeping: Keeping,
     tmp_path_factory: pytest.TempPathFactory,
     build_threshold_model: Build,
     how: str,
@@ -162,7 +133,7 @@ def test_a_broken_file_disturbs_nobody_and_is_told(
     asyncio.run(run())
 
 
-def test_a_file_that_was_broken_at_the_start_is_mended(root: Path) -> None:
+def test_a_file_that_was_broken_at_the_start_is_mended(root: Path, keeping: Keeping) -> None:
     target = root / "m" / "1" / "model.onnx"
     good = target.read_bytes()
     target.write_bytes(b"torn")
@@ -178,7 +149,9 @@ def test_a_file_that_was_broken_at_the_start_is_mended(root: Path) -> None:
     asyncio.run(run())
 
 
-def test_what_is_gone_from_the_folder_is_gone(root: Path, build_threshold_model: Build) -> None:
+def test_what_is_gone_from_the_folder_is_gone(
+    root: Path, keeping: Keeping, build_threshold_model: Build
+) -> None:
     build_threshold_model(root / "m" / "2" / "model.onnx", name="m", threshold=0.1)
 
     async def run() -> None:
@@ -194,7 +167,7 @@ def test_what_is_gone_from_the_folder_is_gone(root: Path, build_threshold_model:
 
 
 def test_unloaded_stays_unloaded_until_it_is_loaded(
-    root: Path, build_threshold_model: Build
+    root: Path, keeping: Keeping, build_threshold_model: Build
 ) -> None:
     async def run() -> None:
         async with keeping(root) as kept:
@@ -222,7 +195,7 @@ def test_unloaded_stays_unloaded_until_it_is_loaded(
     asyncio.run(run())
 
 
-def test_the_folder_is_watched(root: Path, build_threshold_model: Build) -> None:
+def test_the_folder_is_watched(root: Path, keeping: Keeping, build_threshold_model: Build) -> None:
     async def run() -> None:
         async with keeping(root, reload=True) as kept:
             await asyncio.sleep(0.3)
