@@ -16,6 +16,11 @@ function say(text) {
   byId("status").textContent = text;
 }
 
+// Why there are no models; that a key is needed stands with its field.
+function sayWhy(error) {
+  say(byId("key-form").hidden ? error.message : "");
+}
+
 // ---- image -------------------------------------------------------------------------------------
 
 // The bytes are taken in at once: a file may change or vanish before a second model is picked.
@@ -180,6 +185,6 @@ watchDrop();
 watchControls();
 watchKey(() => {
   say("");
-  offerModels().then(run, (error) => say(error.message));
+  offerModels().then(run, sayWhy);
 });
-Promise.all([offerModels(), offerSamples()]).catch((error) => say(error.message));
+Promise.all([offerModels(), offerSamples()]).catch(sayWhy);

@@ -7,8 +7,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +38,27 @@ def locked(repository_root: Path) -> Callable[[str], dict[str, set[str]]]:
         return versions
 
     return read
+
+
+@pytest.fixture(scope="session")
+def exposed(
+    tmp_path_factory: pytest.TempPathFactory, build_threshold_model: Callable[..., Path]
+) -> dict[str, set[str]]:
+    """What a running service's /metrics tells: name of a series -> names of its labels."""
+    path = tmp_path_factory.mktemp("models") / "grey" / "1" / "model.onnx"
+    build_threshold_model(path, name="grey")
+    settings = Settings(models=path.parents[2], reload=False, threads=1)
+    with TestClient(create_app(settings)) as client:
+        image = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+        url = "/v1/models/grey/segment"
+        assert client.post(url, content=image).status_code == 200
+        assert client.post(url, content=b"no image").status_code == 415
+        text = client.get("/metrics").text
+    series: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            series.setdefault(sample.name, set()).update(sample.labels)
+    return series
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from service.settings import ENVIRONMENT_PREFIX, Settings
 
 SERVICES = ("cpu", "gpu")
 JOBS = ("train", "train-gpu")
+WATCHERS = ("prometheus", "grafana")
 # Where things are inside the image; outside, compose's own variables decide.
 # DEV is for a service that listens on its own machine only.
 FIXED_BY_THE_IMAGE = {"DEV", "HOST", "MODELS", "PORT", "SAMPLES"}
@@ -14,18 +16,20 @@ FIXED_BY_THE_IMAGE = {"DEV", "HOST", "MODELS", "PORT", "SAMPLES"}
 
 def test_has_the_profiles_that_the_guide_names(compose: dict[str, Any]) -> None:
     profiles = {name: service["profiles"] for name, service in compose["services"].items()}
-    assert profiles == {name: [name] for name in (*SERVICES, *JOBS)}
+    named = {name: [name] for name in (*SERVICES, *JOBS)}
+    assert profiles == named | {name: ["metrics"] for name in WATCHERS}
 
 
-@pytest.mark.parametrize("name", [*SERVICES, *JOBS])
+@pytest.mark.parametrize("name", [*SERVICES, *JOBS, *WATCHERS])
 def test_confines_every_container(compose: dict[str, Any], name: str) -> None:
     service = compose["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "10001:10001" in service["user"]
+    assert re.search(r"\b[1-9]\d*:[1-9]\d*\b", service["user"])
+    assert name in WATCHERS or "10001:10001" in service["user"]
     assert service["mem_limit"]
-    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+    assert service["tmpfs"][0].split(":")[0] == "/tmp"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -58,6 +62,7 @@ def test_waits_longer_than_a_request_may_take(compose: dict[str, Any]) -> None:
 
 
 def test_every_dockerfile_named_is_there(compose: dict[str, Any], repository_root: Path) -> None:
-    named = {service["build"]["dockerfile"] for service in compose["services"].values()}
+    built = [service["build"] for service in compose["services"].values() if "build" in service]
+    named = {build["dockerfile"] for build in built}
     found = {f"docker/{path.name}" for path in (repository_root / "docker").glob("*.Dockerfile")}
     assert named == found
