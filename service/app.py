@@ -22,8 +22,10 @@ from service.page import routes as page_routes
 from service.protocols import (
     metrics_text,
     openapi,
+    v1_compare,
     v1_models,
     v1_segment,
+    v1_segment_many,
     v2_health,
     v2_infer,
     v2_models,
@@ -93,7 +95,10 @@ def create_app(
     app.state.draining = False
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
-    v1, v2 = (v1_segment, v1_models), (v2_health, v2_models, v2_infer, v2_repository)
+    v1, v2 = (
+        (v1_segment, v1_segment_many, v1_models),
+        (v2_health, v2_models, v2_infer, v2_repository),
+    )
     for routes in (*v1, *v2, metrics_text, page_routes):
         app.include_router(routes.router)
     return app

@@ -30,15 +30,6 @@ from service.settings import Settings
 
 KEY_VARIABLE = "LONGSKIP_KEY"
 PREDICTIONS, FAILURES = "predictions.csv", "failures.csv"
-SUFFIXES: dict[AnswerFormat, str] = {
-    "png": ".png",
-    "overlay": ".png",
-    "json": ".json",
-    "geojson": ".geojson",
-    "npz": ".npz",
-    "bits": ".npz",
-    "rle": ".npz",
-}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Enough to keep a service's cores and its codecs busy, and far from its queue's end.
 REQUESTS_AT_ONCE = 8
@@ -66,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     """Return 0 where every image has its answer, 1 where some have none, 2 where none could."""
     given = build_parser().parse_args(arguments)
     try:
-        tasks = plan_outputs(given.images, given.out, SUFFIXES[given.format])
+        tasks = plan_outputs(given.images, given.out, ENCODINGS[given.format].suffix)
         asker, jobs = (
             (_through_service, REQUESTS_AT_ONCE) if given.url else (_in_process, usable_cores())
         )

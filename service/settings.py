@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         description="largest request body, in megabytes",
         examples=[256],
     )
+    max_files: int = Field(
+        default=64,
+        ge=1,
+        description="most images in one request of segment-many",
+        examples=[200],
+    )
     max_pixels: int = Field(
         default=4096 * 4096,
         ge=1,

@@ -1,14 +1,17 @@
 """Step 1 of data's way: the request's body comes in, bounded, into a temporary file."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from contract.errors import RequestInvalid
+from service.engine.unpack import Readable, check_count, open_zip
 from service.errors import (
     BodyMalformed,
     BodyTooLarge,
@@ -22,6 +25,8 @@ FILE_PART = "file"
 # file without a name, which vanishes even when the process is killed.
 SPOOL_BYTES = 1_000_000
 FORM_PARTS_MAX = 16
+
+ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -74,8 +79,86 @@ async def admit_bytes(request: Request, *, max_body_bytes: int) -> UploadFile:
         raise _no_room() from error
 
 
-async def _from_multipart(request: Request) -> UploadFile:
-    parser = _WholeForm(request.headers, request.stream(), max_files=1, max_fields=FORM_PARTS_MAX)
+@dataclass(frozen=True)
+class Uploads:
+    """Several images of one request, in order.
+
+    Attributes:
+        files: each gives its bytes, or an ``ImageError`` of its own.
+        close: lets go of what they lie in.
+    """
+
+    files: Sequence[Readable]
+    close: Callable[[], Awaitable[None]]
+
+
+async def admit_many(request: Request, *, max_body_bytes: int, max_files: int) -> Uploads:
+    """Take in several images: multipart parts ``file``, or a zip archive as the raw body.
+
+    Raises:
+        BodyTooLarge: more bytes than the limit, packed or unpacked.
+        BodyMalformed: multipart or an archive that does not parse or is not whole.
+        MediaTypeUnsupported: a Content-Type that is neither multipart nor a zip archive's.
+        RequestInvalid: no image in the body, more than ``max_files``, or a form that holds more.
+        Overloaded, ClientGone: as ``admit``.
+    """
+    _check_body_is_plain(request)
+    bounded = _bounded(request, max_body_bytes)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if media_type == "multipart/form-data":
+            return await _from_parts(bounded, max_files)
+        if media_type in ZIP_TYPES:
+            return await _from_zip(bounded, max_files, max_body_bytes)
+    except OSError as error:
+        raise _no_room() from error
+    raise MediaTypeUnsupported(
+        "the Content-Type is neither multipart/form-data nor application/zip; send -F file=@a.png "
+        "-F file=@b.png, or --data-binary @images.zip with -H 'Content-Type: application/zip'"
+    )
+
+
+class _Part:
+    """A part of a form, which may be read again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self) -> bytes:
+        self._file.seek(0)
+        return self._file.read()
+
+
+async def _from_parts(request: Request, max_files: int) -> Uploads:
+    # One more, so that too many are told as such and not as a body that does not parse.
+    form = await _parse_form(request, max_files=max_files + 1)
+    try:
+        parts = form.multi_items()
+        files = [part for name, part in parts if name == FILE_PART and isinstance(part, UploadFile)]
+        check_count(len(files), max_files)
+        _check_nothing_beside(len(parts) - len(files))
+    except RequestInvalid:
+        await form.close()
+        raise
+    return Uploads([_Part(part.file) for part in files], form.close)
+
+
+async def _from_zip(request: Request, max_files: int, max_bytes: int) -> Uploads:
+    upload = await _from_raw_body(request)
+    try:
+        files = await asyncio.to_thread(
+            open_zip, upload.file, max_files=max_files, max_bytes=max_bytes
+        )
+    except BaseException:
+        await upload.close()
+        raise
+    return Uploads(files, upload.close)
+
+
+async def _parse_form(request: Request, *, max_files: int) -> FormData:
+    parser = _WholeForm(
+        request.headers, request.stream(), max_files=max_files, max_fields=FORM_PARTS_MAX
+    )
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -83,19 +166,30 @@ async def _from_multipart(request: Request) -> UploadFile:
     if not parser.ended:
         await form.close()
         raise BodyMalformed("the multipart body ends before its closing boundary; send it whole")
+    return form
+
+
+def _check_nothing_beside(beside: int) -> None:
+    if beside:  # an option, most likely, that would have no effect
+        raise RequestInvalid(
+            f"the form has {beside} part{'s' * (beside > 1)} beside {FILE_PART!r}; options go into "
+            "the query of the address, e.g. segment?format=json&skip_gain=1,1,0,1"
+        )
+
+
+async def _from_multipart(request: Request) -> UploadFile:
+    form = await _parse_form(request, max_files=1)
     part = form.get(FILE_PART)
     if not isinstance(part, UploadFile):
         await form.close()
         raise RequestInvalid(
             f"the form has no file part named {FILE_PART!r}; send it as -F file=@image.png"
         )
-    beside = len(form.multi_items()) - 1
-    if beside:  # an option, most likely, that would have no effect
+    try:
+        _check_nothing_beside(len(form.multi_items()) - 1)
+    except RequestInvalid:
         await form.close()
-        raise RequestInvalid(
-            f"the form has {beside} part{'s' * (beside > 1)} beside {FILE_PART!r}; options go into "
-            "the query of the address, e.g. segment?format=json&skip_gain=1,1,0,1"
-        )
+        raise
     return await _not_empty(part)
 
 

@@ -1,7 +1,7 @@
 """Step 2 of data's way: encoded bytes become the array that the model takes. Runs in a thread."""
 
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from imaging.channels import match_channels, to_chw_float32
 from imaging.decode import Orientation, decode_image
 from imaging.header import check_size, read_header
 from service.engine.budget import PixelLease
+from service.engine.unpack import Readable
 
 # Up to here a pixel costs one pixel of the budget; more channels cost in proportion.
 CHANNELS_PER_BUDGET_PIXEL = 4
@@ -30,7 +31,7 @@ class DecodedRequest:
 
 
 def decode(
-    file: BinaryIO,
+    file: Readable,
     spec: ModelSpec,
     *,
     max_pixels: int,

@@ -48,9 +48,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Encoding:
-    """One format: how it is called on the wire and what it needs."""
+    """One format: how it is called on the wire and in a folder, and what it needs."""
 
     media_type: str
+    suffix: str
     encode: Callable[[Answer], bytes]
     needs_probabilities: bool = False
     needs_pixels: bool = False
@@ -166,11 +167,11 @@ def _compact_json(content: Any) -> bytes:
 
 
 ENCODINGS: dict[AnswerFormat, Encoding] = {
-    "png": Encoding("image/png", _png, takes_multilabel=False),
-    "overlay": Encoding("image/png", _overlay, needs_pixels=True),
-    "json": Encoding("application/json", _json),
-    "geojson": Encoding("application/geo+json", _geojson, takes_multilabel=False),
-    "npz": Encoding("application/x-npz", _npz, needs_probabilities=True),
-    "bits": Encoding("application/x-npz", _bits),
-    "rle": Encoding("application/x-npz", _rle),
+    "png": Encoding("image/png", ".png", _png, takes_multilabel=False),
+    "overlay": Encoding("image/png", ".png", _overlay, needs_pixels=True),
+    "json": Encoding("application/json", ".json", _json),
+    "geojson": Encoding("application/geo+json", ".geojson", _geojson, takes_multilabel=False),
+    "npz": Encoding("application/x-npz", ".npz", _npz, needs_probabilities=True),
+    "bits": Encoding("application/x-npz", ".npz", _bits),
+    "rle": Encoding("application/x-npz", ".npz", _rle),
 }

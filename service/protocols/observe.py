@@ -57,7 +57,7 @@ class Observe:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            _log_unexpected(error, trace)
+            log_unexpected(error, trace)
             if status == 0:
                 answer = problem_response(problem_for(error), scope, trace)
                 await answer(scope, receive, send_with_headers)
@@ -93,7 +93,7 @@ def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_byte
     _access.log(level, "%s", json.dumps({key: value for key, value in entry.items() if value}))
 
 
-def _log_unexpected(error: Exception, trace: Trace) -> None:
+def log_unexpected(error: Exception, trace: Trace) -> None:
     """Write where it happened; an exception's own text may quote what the client sent."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " <- ".join(f"{f.filename}:{f.lineno} {f.name}" for f in reversed(frames))

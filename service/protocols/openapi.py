@@ -200,6 +200,48 @@ SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
     504: problem_answer("no answer before the deadline"),
 }
 
+_ZIP = {"schema": {"type": "string", "format": "binary"}}
+SEGMENT_MANY_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "the images; `LONGSKIP_MAX_FILES` at most",
+                        }
+                    },
+                },
+                "encoding": {"file": {"contentType": ", ".join(IMAGE_TYPES)}},
+            },
+            "application/zip": _ZIP,
+        },
+    }
+}
+SEGMENT_MANY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "a zip archive of the answers in the images' order: `0001.png`, "
+        "`0002.png`, … in the format asked for, `0003.problem.json` for an image that was refused, "
+        "and at its end `index.json`, which has file and status of each",
+        "headers": SEGMENT_RESPONSES[200]["headers"],
+        "content": {"application/zip": _ZIP},
+    },
+    **{
+        status: answer
+        for status, answer in SEGMENT_RESPONSES.items()
+        if status not in (200, 406)  # the format is asked for by `format` alone
+    },
+    413: problem_answer("too many bytes, packed or unpacked"),
+    415: problem_answer("neither a form nor a zip archive"),
+    422: problem_answer("options that do not fit, no image, or too many"),
+}
+
 _TENSOR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],

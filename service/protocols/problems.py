@@ -119,16 +119,24 @@ def problem_response(problem: Problem, scope: Scope, trace: Trace) -> Response:
         body: dict[str, object] = {"error": problem.detail}
         status = V2_STATUSES.get(kind.slug, kind.status)
         return JSONResponse(body, status, headers=dict(problem.headers))
-    body = {
+    return JSONResponse(
+        problem_body(problem, trace),
+        kind.status,
+        headers=dict(problem.headers),
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def problem_body(problem: Problem, trace: Trace) -> dict[str, object]:
+    """Return a problem document (RFC 9457)."""
+    kind = problem.kind
+    return {
         "type": f"urn:longskip:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,
         "request_id": trace.request_id,
     }
-    return JSONResponse(
-        body, kind.status, headers=dict(problem.headers), media_type=PROBLEM_MEDIA_TYPE
-    )
 
 
 def _of_http(error: HTTPException) -> Problem:

@@ -1,11 +1,11 @@
 """``POST /v1/models/{model}/segment``: an image comes in, its labels go out."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
-from starlette.datastructures import UploadFile
 
 from contract.errors import RequestInvalid
 from imaging.decode import Orientation
@@ -13,6 +13,7 @@ from service.engine.admit import admit
 from service.engine.decode import decode
 from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, encode
 from service.engine.scheduler import Scheduler
+from service.engine.unpack import Readable
 from service.protocols.negotiate import choose_format
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
 from service.protocols.skip_gain import NUMBER, Gains, choose_gains, spell_gains
@@ -111,36 +112,61 @@ async def segment_version(
     return await _segment(request, model, version, options)
 
 
-async def _segment(
-    request: Request, model: str, version: int | str | None, options: SegmentOptions
-) -> Response:
+@dataclass(frozen=True)
+class Task:
+    """What is to be done with each image of a request."""
+
+    running: Running
+    scheduler: Scheduler
+    answer_format: AnswerFormat
+    options: SegmentOptions
+    gains: Gains | None
+
+
+async def prepare(
+    request: Request, model: str, version: int | str | None, options: SegmentOptions, *, accept: str
+) -> Task:
+    """Check all that can be checked before the body is read.
+
+    Raises:
+        ModelNotFound, ModelNotReady, NotAcceptable, RequestInvalid: see there.
+    """
     # Not parameters of the route: FastAPI takes a tenth of a request's main-thread time for them.
     _check_named_once(request)
     running: Running = request.app.state.running
     trace: Trace = request.scope[SCOPE_KEY]
     served = await running.keeper.find(model, version, trace)
-    deadline_s = running.settings.deadline_s
     trace.model = served.identity
-    answer_format = choose_format(options.format, request.headers.get("accept", ""))
+    answer_format = choose_format(options.format, accept)
     trace.answer_format = answer_format
     check_fits(served.model.spec, answer_format)
     gains = choose_gains(options.skip_gain, served.model.spec)
     trace.skip_gain = spell_gains(gains or ())
-    with running.engine.scheduler(served).claim() as scheduler:
+    return Task(running, running.engine.scheduler(served), answer_format, options, gains)
+
+
+async def _segment(
+    request: Request, model: str, version: int | str | None, options: SegmentOptions
+) -> Response:
+    accept = request.headers.get("accept", "")
+    task = await prepare(request, model, version, options, accept=accept)
+    trace: Trace = request.scope[SCOPE_KEY]
+    settings = task.running.settings
+    with task.scheduler.claim() as scheduler:
         scheduler.check_room()
-        async with arriving(trace, running.settings.deadline_s):
-            upload = await admit(request, max_body_bytes=running.settings.max_body_bytes)
+        async with arriving(trace, settings.deadline_s):
+            upload = await admit(request, max_body_bytes=settings.max_body_bytes)
         try:
             with scheduler.slot():
                 body = await wait_while_wanted(
-                    _answer(upload, scheduler, answer_format, options, gains, running, trace),
+                    segment_file(upload.file, task, trace),
                     request.receive,
-                    seconds_left=deadline_s - trace.elapsed_s,
-                    deadline_s=deadline_s,
+                    seconds_left=settings.deadline_s - trace.elapsed_s,
+                    deadline_s=settings.deadline_s,
                 )
         finally:
             await upload.close()
-    return Response(body, media_type=ENCODINGS[answer_format].media_type)
+    return Response(body, media_type=ENCODINGS[task.answer_format].media_type)
 
 
 def _check_named_once(request: Request) -> None:
@@ -153,22 +179,15 @@ def _check_named_once(request: Request) -> None:
         )
 
 
-async def _answer(
-    upload: UploadFile,
-    scheduler: Scheduler,
-    answer_format: AnswerFormat,
-    options: SegmentOptions,
-    gains: Gains | None,
-    running: Running,
-    trace: Trace,
-) -> bytes:
+async def segment_file(file: Readable, task: Task, trace: Trace) -> bytes:
     """Data's way: decode, queue, batch, run, encode."""
-    engine, spec, encoding = running.engine, scheduler.spec, ENCODINGS[answer_format]
+    running, options, scheduler = task.running, task.options, task.scheduler
+    engine, spec, encoding = running.engine, scheduler.spec, ENCODINGS[task.answer_format]
     with engine.budget.lease() as lease:
         with trace.stage("decode"):
             image = await engine.in_codec_thread(
                 decode,
-                upload.file,
+                file,
                 spec,
                 max_pixels=running.settings.max_pixels,
                 orientation=options.orientation,
@@ -178,11 +197,11 @@ async def _answer(
         segmentation = await scheduler.segment(
             image.image_chw,
             probabilities=encoding.needs_probabilities,
-            skip_gain=gains,
+            skip_gain=task.gains,
             lease=lease,
             trace=trace,
         )
-        answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity, gains)
+        answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity, task.gains)
         del image  # its float32 copy has four times the image's bytes
         with trace.stage("encode"):
-            return await engine.in_codec_thread(encode, answer, answer_format)
+            return await engine.in_codec_thread(encode, answer, task.answer_format)

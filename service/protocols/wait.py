@@ -31,14 +31,14 @@ async def arriving(trace: Trace, deadline_s: float) -> AsyncIterator[None]:
 
 
 async def wait_while_wanted(
-    work: Coroutine[Any, Any, T], receive: Receive, *, seconds_left: float, deadline_s: float
+    work: Coroutine[Any, Any, T], receive: Receive, *, seconds_left: float | None, deadline_s: float
 ) -> T:
     """Run ``work`` and return what it returns; cancel it when nobody waits for it any more.
 
     Args:
         work: what to run.
         receive: the request's channel, its body already read; then it tells of a disconnect only.
-        seconds_left: until the deadline.
+        seconds_left: until the deadline; None: there is none.
         deadline_s: the limit itself, for the message.
 
     Raises:
@@ -49,7 +49,9 @@ async def wait_while_wanted(
     gone = asyncio.create_task(_until_gone(receive))
     try:
         await asyncio.wait(
-            (working, gone), timeout=max(0.0, seconds_left), return_when=asyncio.FIRST_COMPLETED
+            (working, gone),
+            timeout=None if seconds_left is None else max(0.0, seconds_left),
+            return_when=asyncio.FIRST_COMPLETED,
         )
         if working.done():
             return working.result()

@@ -38,6 +38,37 @@ def test_it_asks_and_gets_what_curl_gets(
     assert asyncio.run(ask()) == expected.content
 
 
+def test_many_images_are_answered_in_order_and_faults_in_their_place(
+    service: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    images = [encode_png(make_pixels(12 + n, 12, seed=n)) for n in range(5)]
+    images[3] = b"no image"
+    with Client(service.address) as client:
+        found = list(client.segment_many(images, model="grey", at_once=2, format="json"))
+        for image, answer in zip(images, found, strict=True):
+            if isinstance(answer, ServiceError):
+                assert (answer.status, answer.kind) == (415, "unsupported-image")
+                assert answer.detail
+                assert answer.request_id
+            else:
+                alone = client.segment(image, model="grey", format="json")
+                assert (answer.content, answer.media_type) == (alone.content, alone.media_type)
+                assert answer.sha256 == alone.sha256
+        assert [isinstance(one, ServiceError) for one in found] == [False] * 3 + [True, False]
+        assert list(client.segment_many([], model="grey")) == []
+        with pytest.raises(ServiceError, match="no model of that name"):
+            next(client.segment_many(images, model="nowhere"))
+        with pytest.raises(ValueError, match="at_once"):
+            next(client.segment_many(images, model="grey", at_once=0))
+
+    async def ask() -> list[bool]:
+        async with AsyncClient(service.address) as client:
+            answers = client.segment_many(images, model="grey", version=1)
+            return [isinstance(one, ServiceError) async for one in answers]
+
+    assert asyncio.run(ask()) == [False] * 3 + [True, False]
+
+
 def test_a_refusal_says_why(service: Any, make_pixels: Any, encode_png: Any) -> None:
     with Client(service.address) as client:
         for model, options, status, kind in (
