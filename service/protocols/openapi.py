@@ -390,6 +390,7 @@ def complete(app: FastAPI) -> dict[str, Any]:
         }
     }
     for path, operation in _operations(text):
+        _declare_version(path, operation)
         answers = operation["responses"]
         if not path.startswith("/v2/health"):
             operation["security"] = [{}, {"key": []}]
@@ -400,6 +401,21 @@ def complete(app: FastAPI) -> dict[str, Any]:
             own = answer.get("headers", {}) | (_RETRY_AFTER if status == "429" else {})
             answer["headers"] = _HEADERS | own
     return text
+
+
+def _declare_version(path: str, operation: dict[str, Any]) -> None:
+    """Declare the path's version where FastAPI does not: one operation has both addresses."""
+    declared = operation.setdefault("parameters", [])
+    if "{version}" in path and all(one["name"] != "version" for one in declared):
+        declared.append(
+            {
+                "name": "version",
+                "in": "path",
+                "required": True,
+                "description": "a version of the model, or an alias of one",
+                "schema": {"type": ["integer", "string"], "examples": [1, "stable"]},
+            }
+        )
 
 
 def _operations(text: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

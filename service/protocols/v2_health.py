@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from contract.version import __version__
 from service.protocols.openapi import error_answer
-from service.protocols.version_path import Version
+from service.protocols.version_path import VersionIfNamed
 from service.repository.repository import Repository, ServedModel, UnusedModel
 from service.running import RequestTrace, RunningService
 
@@ -61,7 +61,7 @@ async def ready(request: Request, running: RunningService) -> Response:
     responses=MODEL_RESPONSES,
 )
 async def model_ready(
-    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
+    model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed
 ) -> Response:
     """Answer 200 when the model can be used, 400 when it failed, 404 when it is not there."""
     found = running.repository.find(model, version)

@@ -24,7 +24,7 @@ from service.protocols.compression import choose_encoding, compress, expand
 from service.protocols.openapi import INFER_BODY, INFER_RESPONSES
 from service.protocols.skip_gain import Gains, choose_gains
 from service.protocols.v2_tensors import AskedOutput, InferRequest, read_request, write_answer
-from service.protocols.version_path import Version
+from service.protocols.version_path import VersionIfNamed
 from service.protocols.wait import arriving, wait_while_wanted
 from service.repository.repository import ServedModel
 from service.running import Running
@@ -51,7 +51,7 @@ BYTES_PER_BUDGET_PIXEL = 16
     responses=INFER_RESPONSES,
     openapi_extra=INFER_BODY,
 )
-async def infer(request: Request, model: str, version: Version | None = None) -> Response:
+async def infer(request: Request, model: str, version: VersionIfNamed) -> Response:
     """Send `image` as raw intensities, FP32 `[N, C, H, W]`, as JSON or as bytes behind the JSON.
 
     Research use only; not a medical device.

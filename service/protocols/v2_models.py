@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from service.counts import Duration, VersionCounts
 from service.protocols.v2_health import MODEL_RESPONSES
-from service.protocols.version_path import Version
+from service.protocols.version_path import VersionIfNamed
 from service.repository.policy import Latest, Policy
 from service.repository.repository import Asked, ServedModel, Usable
 from service.running import RequestTrace, Running, RunningService
@@ -31,7 +31,7 @@ def all_statistics(running: RunningService) -> dict[str, Any]:
     responses=MODEL_RESPONSES,
 )
 async def metadata(
-    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
+    model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed
 ) -> dict[str, Any]:
     """Return names, datatypes and shapes; -1 is a size that the model leaves open."""
     served = await _find(model, version, running, trace)
@@ -57,7 +57,7 @@ async def metadata(
     responses=MODEL_RESPONSES,
 )
 async def configuration(
-    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
+    model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed
 ) -> dict[str, Any]:
     """Return Triton's model configuration; the batch is no part of ``dims``."""
     served = await _find(model, version, running, trace)
@@ -94,7 +94,7 @@ async def configuration(
     responses=MODEL_RESPONSES,
 )
 def statistics(
-    model: str, running: RunningService, trace: RequestTrace, version: Version | None = None
+    model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed
 ) -> dict[str, Any]:
     """Return what a model was asked since the start, as Triton's statistics extension."""
     found = running.repository.find(model, version)

@@ -6,7 +6,7 @@ them into an integer, which would be answered as an internal error.
 
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Depends, Path, Request
 from pydantic import Field
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -21,6 +21,15 @@ Version = Annotated[
         examples=[1, "stable"],
     ),
 ]
+
+
+async def _from_path(request: Request) -> int | str | None:
+    version: int | str | None = request.path_params.get("version")
+    return version
+
+
+VersionIfNamed = Annotated[int | str | None, Depends(_from_path)]
+"""Of an operation with two addresses, one of which names no version; no query is read for it."""
 
 
 class VersionConvertor(Convertor[int | str]):
