@@ -96,7 +96,7 @@ def create_app(
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
     v1, v2 = (
-        (v1_segment, v1_segment_many, v1_models),
+        (v1_segment, v1_segment_many, v1_compare, v1_models),
         (v2_health, v2_models, v2_infer, v2_repository),
     )
     for routes in (*v1, *v2, metrics_text, page_routes):
