@@ -1,15 +1,22 @@
 """A bound on the decoded pixels that all requests together hold in memory."""
 
 import threading
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
 from imaging.errors import ImageTooLarge
 from service.errors import Overloaded
 
+# Whoever holds more than so many times what is left gets no more (dynamic thresholds, Choudhury and
+# Hahne 1998): one model alone comes to three quarters, and another finds the last one free.
+HELD_TO_FREE = 3
+
 
 class PixelBudget:
     """Counts decoded pixels; used from the event loop and from the decoding threads.
+
+    No owner, however many images come for it, takes all: the more it holds, the more must be free.
 
     Attributes:
         max_pixels: the bound.
@@ -17,24 +24,29 @@ class PixelBudget:
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
-        self._held_pixels = 0
+        self._held_pixels: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     @property
     def held_pixels(self) -> int:
         """Pixels held now."""
-        return self._held_pixels
+        with self._lock:
+            return self._held_pixels.total()
 
-    def lease(self) -> "PixelLease":
-        """Return a lease that holds nothing yet."""
-        return PixelLease(self)
+    def lease(self, owner: str = "") -> "PixelLease":
+        """Return a lease that holds nothing yet.
 
-    def take(self, pixels: int) -> None:
+        Args:
+            owner: for whom, such as a model's name.
+        """
+        return PixelLease(self, owner)
+
+    def take(self, pixels: int, owner: str) -> None:
         """Take pixels.
 
         Raises:
             ImageTooLarge: they would not fit even alone.
-            Overloaded: others hold so many that these do not fit.
+            Overloaded: so many are held that these do not fit, or most of them by this owner.
         """
         if pixels > self.max_pixels:
             raise ImageTooLarge(
@@ -43,18 +55,22 @@ class PixelBudget:
                 "smaller one"
             )
         with self._lock:
-            if self._held_pixels + pixels > self.max_pixels:
+            held = self._held_pixels.total()
+            free = self.max_pixels - held
+            if pixels > free or self._held_pixels[owner] > HELD_TO_FREE * free:
                 raise Overloaded(
-                    f"images under way hold {self._held_pixels} of {self.max_pixels} pixels; "
+                    f"images under way hold {held} of {self.max_pixels} pixels; "
                     f"{pixels} more do not fit now. Send the image again in a moment.",
                     reason="memory",
                 )
-            self._held_pixels += pixels
+            self._held_pixels[owner] += pixels
 
-    def give_back(self, pixels: int) -> None:
+    def give_back(self, pixels: int, owner: str) -> None:
         """Give pixels back."""
         with self._lock:
-            self._held_pixels -= pixels
+            self._held_pixels[owner] -= pixels
+            if not self._held_pixels[owner]:
+                del self._held_pixels[owner]
 
 
 class PixelLease:
@@ -62,9 +78,13 @@ class PixelLease:
 
     The holders are the request itself and the threads that work on its image: a thread goes on
     for a while after its request was cancelled, and so does the memory.
+
+    Attributes:
+        owner: for whom they are held.
     """
 
-    def __init__(self, budget: PixelBudget) -> None:
+    def __init__(self, budget: PixelBudget, owner: str) -> None:
+        self.owner = owner
         self._budget = budget
         self._pixels = 0
         self._holders = 0
@@ -76,7 +96,7 @@ class PixelLease:
         Raises:
             Overloaded: they do not fit now.
         """
-        self._budget.take(pixels)
+        self._budget.take(pixels, self.owner)
         with self._lock:
             self._pixels += pixels
 
@@ -92,7 +112,7 @@ class PixelLease:
             if self._holders > 0:
                 return
             pixels, self._pixels = self._pixels, 0
-        self._budget.give_back(pixels)
+        self._budget.give_back(pixels, self.owner)
 
     def __enter__(self) -> Self:
         self.hold()

@@ -1,8 +1,6 @@
 """All that runs while the service is up: the models' schedulers, the threads, the budget."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
@@ -11,6 +9,7 @@ from contract.session import CPU_PROVIDER, usable_cores
 from service.engine.budget import PixelBudget
 from service.engine.run import SegmentationModel
 from service.engine.scheduler import Lanes, Scheduler
+from service.engine.turns import Turns
 from service.metrics import Metrics
 from service.repository.repository import Repository, ServedModel
 from service.settings import Settings
@@ -33,7 +32,7 @@ class Engine:
     def __init__(self, repository: Repository, settings: Settings, metrics: Metrics) -> None:
         self.budget = PixelBudget(int(settings.max_decoded_megapixels * 1e6))
         self._settings, self._metrics = settings, metrics
-        self._codecs = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="codec")
+        self._codecs = Turns(settings.decode_workers)
         self._schedulers: dict[SegmentationModel, Scheduler] = {}
         for served in repository.ready:
             self.take_up(served)
@@ -44,7 +43,7 @@ class Engine:
     async def __aexit__(self, *_: object) -> None:
         for scheduler in list(self._schedulers.values()):
             await scheduler.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._codecs.shutdown)
+        await self._codecs.close()
 
     @property
     def schedulers(self) -> list[Scheduler]:
@@ -78,19 +77,27 @@ class Engine:
         """
         return self._schedulers[served.model]
 
-    async def in_codec_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def in_codec_thread(
+        self, owner: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run decoding or encoding in one of the threads for it.
+
+        Args:
+            owner: for whom: models that have such work waiting take turns.
+            work: what to call.
+            args: of it.
+            kwargs: of it.
 
         Raises:
             OutOfMemory: there was none for the work.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._codecs, partial(work, *args, **kwargs))
+            done: T = await self._codecs.run(owner, partial(work, *args, **kwargs))
         except MemoryError as error:
             raise OutOfMemory(
                 "there is no memory for the image now; send it again in a moment"
             ) from error
+        return done
 
 
 def _lanes(served: ServedModel, settings: Settings) -> Lanes | None:

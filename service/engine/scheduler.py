@@ -18,6 +18,7 @@ from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
 from service.engine.queue import Job, JobQueue
 from service.engine.run import SegmentationModel, run_batch
+from service.engine.turns import raisable
 from service.errors import Overloaded
 from service.trace import ModelKey, Trace
 
@@ -270,18 +271,11 @@ def _hand_out(batch: Sequence[Job], run: Run) -> None:
             job.answer.cancel()
         return
     error = run.exception()
-    outcomes = run.result() if error is None else [_raisable(error)] * len(batch)
+    outcomes = run.result() if error is None else [raisable(error)] * len(batch)
     for job, outcome in zip(batch, outcomes, strict=True):
         if job.answer.done():
             continue
         if isinstance(outcome, Exception):
-            job.answer.set_exception(_raisable(outcome))
+            job.answer.set_exception(raisable(outcome))
         else:
             job.answer.set_result(outcome)
-
-
-def _raisable(error: BaseException) -> Exception:
-    """Return an error that a future takes and that does not end the event loop it is raised in."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    return RuntimeError(f"a run ended by {type(error).__name__}")

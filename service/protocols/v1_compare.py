@@ -187,6 +187,7 @@ async def _answer(
                     upload.file.seek(0)
                     with trace.stage("decode"):
                         images[spec.channels] = await engine.in_codec_thread(
+                            lease.owner,
                             decode,
                             upload.file,
                             spec,
@@ -210,7 +211,7 @@ async def _answer(
         (pixels_hwc, *_) = (image.pixels_hwc for image in images.values())
         comparison = Comparison(specs[0], opinions, pixels_hwc, options.opacity)
         with trace.stage("encode"):
-            return await engine.in_codec_thread(encoding.encode, comparison), opinions
+            return await engine.in_codec_thread(lease.owner, encoding.encode, comparison), opinions
 
 
 def _spell(opinions: Sequence[Opinion]) -> str:

@@ -183,9 +183,10 @@ async def segment_file(file: Readable, task: Task, trace: Trace) -> bytes:
     """Data's way: decode, queue, batch, run, encode."""
     running, options, scheduler = task.running, task.options, task.scheduler
     engine, spec, encoding = running.engine, scheduler.spec, ENCODINGS[task.answer_format]
-    with engine.budget.lease() as lease:
+    with engine.budget.lease(scheduler.key[0]) as lease:
         with trace.stage("decode"):
             image = await engine.in_codec_thread(
+                lease.owner,
                 decode,
                 file,
                 spec,
@@ -204,4 +205,4 @@ async def segment_file(file: Readable, task: Task, trace: Trace) -> bytes:
         answer = Answer(spec, segmentation, image.pixels_hwc, options.opacity, task.gains)
         del image  # its float32 copy has four times the image's bytes
         with trace.stage("encode"):
-            return await engine.in_codec_thread(encode, answer, task.answer_format)
+            return await engine.in_codec_thread(lease.owner, encode, answer, task.answer_format)

@@ -114,12 +114,13 @@ class _Answers(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         in_thread = self._task.running.engine.in_codec_thread
+        owner = self._task.scheduler.key[0]
         archive, index = ZipStream(), list[dict[str, Any]]()
         async with aclosing(_outcomes(self._task, self._uploads, self._trace)) as outcomes:
             async for status, suffix, content in outcomes:
                 name = f"{len(index) + 1:04d}{suffix}"
                 index.append({"file": name, "status": status})
-                await _send_more(send, await in_thread(archive.add, name, content))
+                await _send_more(send, await in_thread(owner, archive.add, name, content))
         media_type = ENCODINGS[self._task.answer_format].media_type
         about = {"media_type": media_type, "images": index}
         await _send_more(send, archive.add(INDEX, json.dumps(about).encode()))

@@ -67,9 +67,10 @@ async def infer(request: Request, model: str, version: VersionIfNamed) -> Respon
         async with arriving(trace, running.settings.deadline_s):
             upload = await admit_bytes(request, max_body_bytes=running.settings.max_body_bytes)
         try:
-            with scheduler.slot(), running.engine.budget.lease() as lease:
+            with scheduler.slot(), running.engine.budget.lease(scheduler.key[0]) as lease:
                 with trace.stage("decode"):
                     asked = await running.engine.in_codec_thread(
+                        lease.owner,
                         _read,
                         upload,
                         json_bytes,
@@ -87,7 +88,9 @@ async def infer(request: Request, model: str, version: VersionIfNamed) -> Respon
                 encoding = choose_encoding(request.headers.get("accept-encoding", ""))
                 if encoding:
                     with trace.stage("encode"):
-                        body = await running.engine.in_codec_thread(compress, body, encoding)
+                        body = await running.engine.in_codec_thread(
+                            lease.owner, compress, body, encoding
+                        )
         finally:
             await upload.close()
     return Response(
@@ -149,7 +152,9 @@ async def _answer(
     )
     trace.join(traces)
     with trace.stage("encode"):
-        return await running.engine.in_codec_thread(_write, asked, served, outputs, answers)
+        return await running.engine.in_codec_thread(
+            lease.owner, _write, asked, served, outputs, answers
+        )
 
 
 def checked_inputs(

@@ -4,11 +4,14 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+
+from contract.model import Model
 
 URL = "/v1/models/gated/segment"
 
@@ -46,7 +49,9 @@ def test_a_full_queue_answers_429_at_once_and_takes_more_when_it_has_emptied(
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["type"] == "urn:longskip:problem:overloaded"
-        assert _metric(address, 'longskip_refused_total{model="gated",reason="overloaded-queue"} 1.0')
+        assert _metric(
+            address, 'longskip_refused_total{model="gated",reason="overloaded-queue"} 1.0'
+        )
         gated_model.gate.set()
         assert [answer.result().status_code for answer in under_way] == [200, 200, 200]
         assert post().status_code == 200
@@ -104,6 +109,27 @@ def test_decoded_pixels_are_bounded_and_given_back(
         gated_model.gate.set()
         assert first.result().status_code == 200
         assert httpx.post(address + URL, content=image, timeout=60).status_code == 200
+
+
+def test_a_flooded_model_leaves_room_for_another(
+    serve_in_thread: Any, models: Path, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    other = Model.open(models / "colour" / "1" / "model.onnx", device="cpu", threads=1)
+    image = encode_png(make_pixels(50, 50))
+    settings = {"max_pixels": 10_000, "max_decoded_megapixels": 0.02}
+    served = [("gated", gated_model), ("other", other)]
+    with (
+        serve_in_thread(served, **settings) as address,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        flood = [threads.submit(httpx.post, address + URL, content=image) for _ in range(8)]
+        # The gate is shut: what was not refused holds its memory.
+        _wait_for(lambda: _metric(address, 'reason="overloaded-memory"} 1.0'))
+        beside = f"{address}/v1/models/other/segment"
+        assert httpx.post(beside, content=image).status_code == 200
+        gated_model.gate.set()
+        statuses = [answer.result().status_code for answer in flood]
+    assert sorted(statuses) == [200] * 7 + [429]
 
 
 def test_the_event_loop_answers_while_every_thread_is_busy(

@@ -1,5 +1,7 @@
 """Decoded pixels are counted, bounded and given back by the last holder."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,17 +33,42 @@ def test_the_last_holder_gives_back() -> None:
     assert budget.held_pixels == 0
 
 
-@given(st.lists(st.integers(0, 40), max_size=30))
-def test_it_never_holds_more_than_its_size_and_ends_empty(takes: list[int]) -> None:
+def test_one_owner_leaves_a_quarter_for_others() -> None:
+    budget = PixelBudget(100)
+    flood = [budget.lease("flood") for _ in range(100)]
+    for lease in flood:
+        lease.hold()
+        with suppress(Overloaded):
+            lease.take(1)
+    assert budget.held_pixels == 76  # at 75 it holds just three times what is left
+    with budget.lease("other") as other:
+        other.take(24)
+    for lease in flood:
+        lease.let_go()
+    assert budget.held_pixels == 0
+
+
+def test_two_images_of_half_the_budget_fit() -> None:
+    budget = PixelBudget(100)
+    with budget.lease("one") as first, budget.lease("one") as second:
+        first.take(50)
+        second.take(50)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from("abc")), max_size=30))
+def test_it_never_holds_more_than_its_size_and_ends_empty(takes: list[tuple[int, str]]) -> None:
     budget = PixelBudget(100)
     leases = []
-    for pixels in takes:
-        lease = budget.lease()
+    own = dict.fromkeys("abc", 0)
+    for pixels, owner in takes:
+        lease = budget.lease(owner)
         lease.hold()
         try:
             lease.take(pixels)
+            own[owner] += pixels
         except Overloaded:
-            assert budget.held_pixels + pixels > 100
+            free = 100 - budget.held_pixels
+            assert pixels > free or own[owner] > 3 * free
         leases.append(lease)
         assert 0 <= budget.held_pixels <= 100
     for lease in leases:

@@ -63,6 +63,6 @@ def test_noise_is_not_written_as_outlines(tiled: Model, answer_format: str) -> N
 def test_an_image_that_never_fits_is_too_large_and_not_told_to_come_again() -> None:
     budget = PixelBudget(100)
     with pytest.raises(ImageTooLarge, match="101"):
-        budget.take(101)
-    budget.take(100)
+        budget.take(101, "one")
+    budget.take(100, "one")
     assert budget.held_pixels == 100
