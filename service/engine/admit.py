@@ -26,6 +26,7 @@ FILE_PART = "file"
 SPOOL_BYTES = 1_000_000
 FORM_PARTS_MAX = 16
 
+NO_IMAGE = "the body holds no bytes of an image; send one, e.g. -F file=@a.png"
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
 Message = dict[str, Any]
@@ -57,7 +58,7 @@ async def admit(request: Request, *, max_body_bytes: int) -> UploadFile:
         if media_type == "multipart/form-data":
             return await _from_multipart(bounded)
         if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
-            return await _from_raw_body(bounded)
+            return await _not_empty(await _from_raw_body(bounded), NO_IMAGE)
     except OSError as error:  # the temporary folder is full, or all files that may be open are
         raise _no_room() from error
     raise MediaTypeUnsupported(
@@ -74,9 +75,10 @@ async def admit_bytes(request: Request, *, max_body_bytes: int) -> UploadFile:
     """
     _check_no_upgrade(request)
     try:
-        return await _from_raw_body(_bounded(request, max_body_bytes))
+        upload = await _from_raw_body(_bounded(request, max_body_bytes))
     except OSError as error:
         raise _no_room() from error
+    return await _not_empty(upload, "the body is empty; send {'inputs': […]}")
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ async def _from_multipart(request: Request) -> UploadFile:
     except RequestInvalid:
         await form.close()
         raise
-    return await _not_empty(part)
+    return await _not_empty(part, NO_IMAGE)
 
 
 async def _from_raw_body(request: Request) -> UploadFile:
@@ -200,16 +202,16 @@ async def _from_raw_body(request: Request) -> UploadFile:
         async for chunk in request.stream():
             await upload.write(chunk)
         await upload.seek(0)
-        return await _not_empty(upload)
+        return upload
     except BaseException:
         await upload.close()
         raise
 
 
-async def _not_empty(upload: UploadFile) -> UploadFile:
+async def _not_empty(upload: UploadFile, complaint: str) -> UploadFile:
     if not upload.size:
         await upload.close()
-        raise RequestInvalid("the body holds no bytes of an image; send one, e.g. -F file=@a.png")
+        raise RequestInvalid(complaint)
     return upload
 
 

@@ -171,7 +171,9 @@ def _version_statistics(served: Usable, counts: VersionCounts) -> dict[str, Any]
         "inference_count": counts.images,
         "execution_count": sum(duration.count for duration in counts.batches.values()),
         "inference_stats": {
-            **{name: _duration(duration) for name, duration in counts.requests.items()},
+            "success": _duration(counts.requests["success"]),
+            # Triton's typed messages have no place for who went away.
+            "fail": _sum(counts.requests["fail"], counts.requests["cancel"]),
             **{name: _duration(duration) for name, duration in counts.parts.items()},
             "cache_hit": nothing,
             "cache_miss": nothing,
@@ -185,8 +187,14 @@ def _version_statistics(served: Usable, counts: VersionCounts) -> dict[str, Any]
             }
             for images, duration in sorted(counts.batches.items())
         ],
+        "response_stats": {},
+        "memory_usage": [],
     }
 
 
 def _duration(duration: Duration) -> dict[str, int]:
     return {"count": duration.count, "ns": round(duration.seconds * 1e9)}
+
+
+def _sum(*durations: Duration) -> dict[str, int]:
+    return _duration(Duration(sum(d.count for d in durations), sum(d.seconds for d in durations)))

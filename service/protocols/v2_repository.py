@@ -101,9 +101,5 @@ def _listed(entry: Entry) -> dict[str, str]:
         state, reason = "UNAVAILABLE", entry.reason if entry.state == "failed" else "unloaded"
     else:
         state, reason = "READY", entry.reason
-    return {
-        "name": entry.name,
-        "version": str(entry.version),
-        "state": state,
-        "reason": reason,
-    }
+    about = {"name": entry.name, "version": str(entry.version), "state": state}
+    return about | {"reason": reason} if reason else about

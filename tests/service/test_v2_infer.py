@@ -155,6 +155,11 @@ def test_what_was_asked_is_counted(stock: Any, make_pixels: Any) -> None:
     assert grown("inference_stats", "compute_infer", "ns") > 0
     assert images_run(after) - images_run(before) == 2
     assert grown("last_inference") > 0
+    # Those that Triton's typed messages know; another one they do not parse.
+    assert after["inference_stats"].keys() == {
+        *("success", "fail", "queue", "cache_hit", "cache_miss"),
+        *("compute_input", "compute_infer", "compute_output"),
+    }
     everything = stock.get_inference_statistics()["model_stats"]
     assert {(one["name"], one["version"]) for one in everything} >= {("five", "1"), ("colour", "2")}
 
@@ -199,6 +204,7 @@ def test_errors_of_a_bare_client_have_the_protocols_form(client: httpx.Client) -
     assert client.post(url, content=good, headers={"Content-Type": "text/plain"}).is_success
     for body, headers, status in (
         (b"", {}, 400),
+        (b"{}", {"Inference-Header-Content-Length": "0"}, 400),
         (b"no json", {}, 400),
         (good, {"Inference-Header-Content-Length": "-1"}, 400),
         (good, {"Inference-Header-Content-Length": "9" * 30}, 400),
