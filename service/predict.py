@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import IO
 
 from contract.errors import LongskipError, RequestInvalid
-from contract.repository import latest
 from contract.session import usable_cores
 from imaging.channels import match_channels, to_chw_float32
 from imaging.decode import decode_image
 from service.client import Client, ServiceError
 from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, encode
-from service.repository.load import open_version
+from service.repository.load import open_version, version_asked
+from service.repository.policy import named_version
 from service.repository.repository import UnusedModel
 from service.settings import Settings
 
@@ -79,7 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("images", nargs="+", type=Path, help="image files, or folders of them")
     add("--out", required=True, type=Path, help="folder for the answers; what is there is kept")
     add("--model", required=True, help="name of the model")
-    add("--version", type=int, help="of the model; unset: the newest")
+    add(
+        "--version",
+        type=named_version,
+        help="of the model, or an alias; unset: the alias stable, without one the newest",
+    )
     add("--format", choices=tuple(ENCODINGS), default="png", help="of the answers")
     add("--url", help="address of a running service; unset: run here")
     add("--models", type=Path, default=Path("models"), help="the models' folder, to run here")
@@ -194,7 +198,7 @@ def _through_service(given: argparse.Namespace) -> Iterator[Ask]:
 @contextmanager
 def _in_process(given: argparse.Namespace) -> Iterator[Ask]:
     settings = Settings(models=given.models, device=given.device, precision=given.precision)
-    version = given.version or latest(given.models, given.model)
+    version = version_asked(given.models, given.model, given.version)
     served = open_version(settings, given.model, version)
     if isinstance(served, UnusedModel):
         raise RequestInvalid(f"{served.name}/{served.version} cannot be used: {served.reason}")

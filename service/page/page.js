@@ -92,11 +92,11 @@ async function offerModels() {
   const models = await listModels();
   for (const model of models) {
     page.models.set(model.name, model);
-    const usable = model.state === "ready" && model.dims === 2;
+    const usable = ["ready", "idle"].includes(model.state) && model.dims === 2;
     const box = Object.assign(document.createElement("input"), { type: "checkbox", value: model.name, disabled: !usable });
     const label = Object.assign(document.createElement("label"), { className: "model", title: model.reason ?? model.description ?? "" });
     const note = document.createElement("small");
-    note.textContent = usable ? `v${model.default_version} · ${model.precision}` : "cannot be used";
+    note.textContent = usable ? `v${model.default_version} · ${model.precision ?? "on demand"}` : "cannot be used";
     label.append(box, model.name, note);
     box.addEventListener("change", () => choose(model.name, box.checked));
     byId("models").append(label);

@@ -22,7 +22,7 @@ from service.engine.decode import DecodedRequest, decode
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
 from service.protocols.skip_gain import choose_gains
 from service.protocols.wait import arriving, wait_while_wanted
-from service.repository.policy import ALIAS_PATTERN
+from service.repository.policy import ALIAS_PATTERN, named_version
 from service.repository.repository import Asked, ServedModel
 from service.running import Running
 from service.trace import SCOPE_KEY, Trace
@@ -148,10 +148,7 @@ async def compare(request: Request, options: Annotated[CompareOptions, Query()])
 def named_models(spelled: str) -> list[tuple[str, Asked]]:
     """Return names and versions of ``nuclei,nuclei@3,nuclei@canary``."""
     parted = [one.partition("@") for one in spelled.split(",")]
-    return [
-        (name, int(version) if version.isdecimal() else version or None)
-        for name, _, version in parted
-    ]
+    return [(name, named_version(version) if version else None) for name, _, version in parted]
 
 
 def _check_named_once(request: Request) -> None:

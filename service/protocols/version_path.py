@@ -10,7 +10,7 @@ from fastapi import Depends, Path, Request
 from pydantic import Field
 from starlette.convertors import Convertor, register_url_convertor
 
-from service.repository.policy import ALIAS_PATTERN
+from service.repository.policy import ALIAS_PATTERN, named_version
 
 # In this order, because a query's number comes as text.
 Version = Annotated[
@@ -39,7 +39,7 @@ class VersionConvertor(Convertor[int | str]):
 
     def convert(self, value: str) -> int | str:
         """Return the number, or the alias."""
-        return int(value) if value.isdecimal() else value
+        return named_version(value)
 
     def to_string(self, value: int | str) -> str:
         """Return what stands in the URL."""

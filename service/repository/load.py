@@ -8,12 +8,13 @@ from pathlib import Path
 from contract.errors import DeviceUnavailable, LongskipError, ModelBroken, ModelNotFound
 from contract.metadata import read_metadata
 from contract.model import Model
-from contract.repository import MODEL_FILE, find_model, list_models, list_versions
+from contract.repository import MODEL_FILE, find_model, latest, list_models, list_versions
 from contract.session import CPU_PROVIDER, Device, usable_cores, why_no_cuda
 from contract.spec import ModelSpec, Precision
 from service.repository.left_out import left_out
-from service.repository.policy import NO_POLICY, POLICY_FILE, Policy, read_policies
+from service.repository.policy import NO_POLICY, POLICY_FILE, STABLE, Policy, read_policies
 from service.repository.repository import (
+    Asked,
     Entry,
     IdleModel,
     Repository,
@@ -89,6 +90,31 @@ def read_version(settings: Settings, name: str, version: int) -> Entry:
     except Exception as error:  # whatever a damaged file sets off, the others are served
         return _unusable(error, name, version, path.parent, stamp)
     return IdleModel(name, version, spec, stamp)
+
+
+def version_asked(root: Path, name: str, asked: Asked) -> int:
+    """Return the number of the version that answers in a folder that nobody serves yet.
+
+    Args:
+        root: the folder.
+        name: of the model.
+        asked: a number, an alias, or None for ``stable`` and without one the newest in use.
+
+    Raises:
+        ModelNotFound: no such model or alias.
+        PoliciesInvalid: ``models.yaml`` does not read.
+    """
+    policy = read_policies(root).get(name, NO_POLICY)
+    if isinstance(asked, int):
+        return asked
+    if asked is None and policy.stable is None:
+        newest = latest(root, name)
+        return max(filter(policy.takes, list_versions(root, name)), default=newest)
+    alias = STABLE if asked is None else asked
+    if alias not in policy.aliases:
+        known = ", ".join(policy.aliases) or "none"
+        raise ModelNotFound(f"{name} has no alias {alias!r} in {POLICY_FILE}; there are: {known}")
+    return policy.aliases[alias].version
 
 
 def stamp_of(folder: Path) -> Stamp:

@@ -35,6 +35,11 @@ _ALIAS = re.compile(ALIAS_PATTERN)
 DRAW_BITS = 52
 
 
+def named_version(text: str) -> int | str:
+    """Return the number, or the alias, that a text names."""
+    return int(text) if text.isdecimal() else text
+
+
 class Latest(BaseModel):
     """The newest versions that can be used."""
 

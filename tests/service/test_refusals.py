@@ -40,7 +40,7 @@ def test_unknown_version_lists_those_that_there_are(client: httpx.Client, image:
 
 
 @pytest.mark.parametrize("version", ["-1", "One", "1.0", "1e0", "٣", "a" * 40])
-def test_a_version_is_a_number_or_an_alias(client: httpx.Client, image: bytes, version: str) -> None:
+def test_a_version_is_a_number_or_a_name(client: httpx.Client, image: bytes, version: str) -> None:
     answer = client.post(f"/v1/models/colour/versions/{version}/segment", content=image)
     _assert_problem(answer, 404, "not-found")
 
