@@ -1,6 +1,6 @@
 """KServe's manifests hold what its types want, and agree with the image, the settings, the routes.
 
-The names of fields are those of KServe 0.21's types (v1alpha1 and v1beta1); there is no cluster here.
+The names of fields are those of KServe 0.21's types (v1alpha1, v1beta1); there is no cluster here.
 """
 
 import re
