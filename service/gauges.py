@@ -5,7 +5,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from contract.version import __version__
@@ -36,7 +36,7 @@ class Gauges(Collector):
         self._draining = draining
         self._memory_limit_bytes = memory_limit_bytes()
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         """Yield all families."""
         budget = self._engine.budget
         ready = bool(self._repository.usable) and not self._draining()
@@ -53,6 +53,7 @@ class Gauges(Collector):
         yield _one("longskip_decoded_pixels_limit", limit, budget.max_pixels)
         limit = "Memory of the container, or of the machine where it has no limit."
         yield _one("longskip_memory_limit_bytes", limit, self._memory_limit_bytes)
+        yield from self._cache()
         yield from self._models()
         build = GaugeMetricFamily("longskip_build_info", "Version of the code.", labels=["version"])
         build.add_metric((__version__,), 1)
@@ -83,6 +84,18 @@ class Gauges(Collector):
             for (model, version), value in values.items():
                 family.add_metric((model, str(version)), value)
             yield family
+
+    def _cache(self) -> Iterable[Metric]:
+        cache = self._engine.cache
+        asked = CounterMetricFamily(
+            "longskip_cache_questions",
+            "Questions to the kept answers, by whether one was there; 0 where none are kept.",
+            labels=["outcome"],
+        )
+        asked.add_metric(("hit",), cache.hits)
+        asked.add_metric(("miss",), cache.misses)
+        yield asked
+        yield _one("longskip_cache_bytes", "Bytes of answers that are kept.", cache.held_bytes)
 
     def _models(self) -> Iterable[GaugeMetricFamily]:
         info = GaugeMetricFamily(

@@ -78,6 +78,13 @@ class Settings(BaseSettings):
         description="most versions in memory; each is loaded when asked for. Unset: all, at start",
         examples=[2],
     )
+    cache_mb: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="memory for answers to images that come again, in megabytes; 0 keeps none",
+        examples=[100],
+    )
     max_body_mb: float = Field(
         default=64.0,
         gt=0,

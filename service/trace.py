@@ -44,6 +44,7 @@ class Trace:
         images: that the request brought.
         skip_gain: of the answer, as the request's option takes it; empty where there is no dial.
         tiled: whether the answer was put together from tiles.
+        cache: ``hit`` or ``miss`` where answers are kept, or empty.
         caller: name of the key that came with it, or empty.
         refused_for: why the request was turned away, a slug, or empty.
         parent: the operation of the client's own trace that asked, where it told one.
@@ -60,6 +61,7 @@ class Trace:
     images: int = 1
     skip_gain: str = ""
     tiled: bool = False
+    cache: str = ""
     caller: str = ""
     refused_for: str = ""
     parent: TraceParent | None = None
@@ -113,6 +115,8 @@ class Trace:
             headers["X-Longskip-Skip-Gain"] = self.skip_gain
         if self.tiled:
             headers["X-Longskip-Tiled"] = "true"
+        if self.cache:
+            headers["X-Longskip-Cache"] = self.cache
         if self.place is not None:
             headers["traceresponse"] = str(self.place)
         stages = [*self.stages_s.items(), ("total", self.elapsed_s)]

@@ -7,6 +7,7 @@ from typing import ParamSpec, Self, TypeVar
 from contract.errors import OutOfMemory
 from contract.session import CPU_PROVIDER, usable_cores
 from service.engine.budget import PixelBudget
+from service.engine.cache import AnswerCache
 from service.engine.run import SegmentationModel
 from service.engine.scheduler import Lanes, Scheduler
 from service.engine.turns import Turns
@@ -27,10 +28,12 @@ class Engine:
 
     Attributes:
         budget: the decoded pixels that all requests together may hold.
+        cache: answers that were given already.
     """
 
     def __init__(self, repository: Repository, settings: Settings, metrics: Metrics) -> None:
         self.budget = PixelBudget(int(settings.max_decoded_megapixels * 1e6))
+        self.cache = AnswerCache(int(settings.cache_mb * 1e6))
         self._settings, self._metrics = settings, metrics
         self._codecs = Turns(settings.decode_workers)
         self._schedulers: dict[SegmentationModel, Scheduler] = {}

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from contract.errors import RequestInvalid
 from imaging.decode import Orientation
 from service.engine.admit import admit
+from service.engine.cache import Held, KeptAnswer, Question
 from service.engine.decode import decode
 from service.engine.encode import ENCODINGS, Answer, AnswerFormat, check_fits, encode
 from service.engine.scheduler import Scheduler
@@ -20,7 +21,7 @@ from service.protocols.skip_gain import NUMBER, Gains, choose_gains, spell_gains
 from service.protocols.version_path import Version
 from service.protocols.wait import arriving, wait_while_wanted
 from service.running import Running
-from service.trace import SCOPE_KEY, Trace
+from service.trace import SCOPE_KEY, ModelIdentity, Trace
 
 router = APIRouter(tags=["segment"])
 
@@ -118,6 +119,7 @@ class Task:
 
     running: Running
     scheduler: Scheduler
+    identity: ModelIdentity
     answer_format: AnswerFormat
     options: SegmentOptions
     gains: Gains | None
@@ -142,7 +144,8 @@ async def prepare(
     check_fits(served.model.spec, answer_format)
     gains = choose_gains(options.skip_gain, served.model.spec)
     trace.skip_gain = spell_gains(gains or ())
-    return Task(running, running.engine.scheduler(served), answer_format, options, gains)
+    scheduler = running.engine.scheduler(served)
+    return Task(running, scheduler, served.identity, answer_format, options, gains)
 
 
 async def _segment(
@@ -180,6 +183,31 @@ def _check_named_once(request: Request) -> None:
 
 
 async def segment_file(file: Readable, task: Task, trace: Trace) -> bytes:
+    """Segment an image, or return the answer that is kept of it."""
+    engine = task.running.engine
+    if not engine.cache.max_bytes:
+        return await _compute(file, task, trace)
+    with trace.stage("look_up"):
+        held = await engine.in_codec_thread(task.identity.name, lambda: Held.of(file.read()))
+    question = Question(
+        held.sha256,
+        task.identity,
+        task.answer_format,
+        task.options.orientation,
+        task.options.opacity,
+        task.gains,
+    )
+    kept = engine.cache.get(question)
+    if kept is not None:
+        trace.cache, trace.tiled = "hit", kept.tiled
+        return kept.body
+    trace.cache = "miss"
+    body = await _compute(held, task, trace)
+    engine.cache.put(question, KeptAnswer(body, trace.tiled))
+    return body
+
+
+async def _compute(file: Readable, task: Task, trace: Trace) -> bytes:
     """Data's way: decode, queue, batch, run, encode."""
     running, options, scheduler = task.running, task.options, task.scheduler
     engine, spec, encoding = running.engine, scheduler.spec, ENCODINGS[task.answer_format]
