@@ -20,6 +20,7 @@ import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -82,29 +83,49 @@ class Answer:
 class _Retries:
     """When to ask again, for both clients."""
 
-    def __init__(self, *, attempts: int) -> None:
+    def __init__(self, *, attempts: int, deadline_s: float) -> None:
         if attempts < 1:
             raise ValueError(f"attempts must be 1 or more, got {attempts}")
         self._attempts = attempts
+        self._deadline_s = deadline_s
 
-    def wait_s(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
+    def wait_s(
+        self,
+        attempt: int,
+        outcome: httpx.Response | httpx.TransportError,
+        *,
+        began_s: float,
+    ) -> float | None:
         """Return how long to wait before asking again; None: do not.
 
         Args:
             attempt: how often it was asked, from 1.
             outcome: the response, or how the connection broke.
+            began_s: when it was asked first, by ``time.monotonic()``.
         """
-        if attempt >= self._attempts:
-            return None
         # Doubled each time, and not the same for all clients that were turned away together.
-        own = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
-        if not isinstance(outcome, httpx.Response):
-            return own if isinstance(outcome, BROKEN) else None
-        named = outcome.headers.get("retry-after", "")
-        # A 503 that names no time is a model that is out of use: waiting does not help.
-        if outcome.status_code not in AGAIN or not named.isdecimal():
+        wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+        if isinstance(outcome, httpx.Response):
+            named_s = _named_wait_s(outcome.headers.get("retry-after", ""))
+            # A 503 that names no time is a model that is out of use: waiting does not help.
+            if outcome.status_code not in AGAIN or named_s is None:
+                return None
+            wait_s = max(wait_s, named_s)
+        elif not isinstance(outcome, BROKEN):
             return None
-        return max(own, float(named))
+        in_time = time.monotonic() - began_s + wait_s <= self._deadline_s
+        return wait_s if attempt < self._attempts and in_time else None
+
+
+def _named_wait_s(retry_after: str) -> float | None:
+    """Return the seconds of a Retry-After header; proxies write a date (RFC 9110, 10.2.3)."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - time.time())
 
 
 def _segment_request(
@@ -127,6 +148,18 @@ def _segment_many_request(
         "url": f"{_place(model, version)}/segment-many",
         "params": _params(options),
         "files": [("file", ("image", _content(image))) for image in images],
+    }
+
+
+def _compare_request(
+    image: Image, models: Sequence[str], options: Mapping[str, object]
+) -> dict[str, Any]:
+    return {
+        "method": "POST",
+        "url": "/v1/compare",
+        "params": {"models": ",".join(models), **_params(options)},
+        "content": _content(image),
+        "headers": {"Content-Type": "application/octet-stream"},
     }
 
 
@@ -224,12 +257,19 @@ class Client:
         key: an API key where the service asks for one.
         timeout_s: of one attempt.
         attempts: how often a request is sent in all.
+        deadline_s: from its first attempt, after which it is not sent again.
     """
 
     def __init__(
-        self, address: str, *, key: str | None = None, timeout_s: float = 90.0, attempts: int = 6
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 90.0,
+        attempts: int = 6,
+        deadline_s: float = 300.0,
     ) -> None:
-        self._retries = _Retries(attempts=attempts)
+        self._retries = _Retries(attempts=attempts, deadline_s=deadline_s)
         self._http = httpx.Client(**_settings(address, key, timeout_s))
 
     def __enter__(self) -> Self:
@@ -291,6 +331,21 @@ class Client:
         for part in _parts(images, at_once):
             yield from _answers(self._send(_segment_many_request(part, model, version, options)))
 
+    def compare(self, image: Image, *, models: Sequence[str], **options: object) -> dict[str, Any]:
+        """Compare models on an image: areas by model, Dice and equal pixels by pair.
+
+        Args:
+            image: a file's bytes, or where it lies.
+            models: two or more, each with a version or an alias where wanted: ``nuclei@3``.
+            options: ``orientation``.
+
+        Raises:
+            ServiceError: the service refused, or does not answer.
+            OSError: the file cannot be read.
+        """
+        found: dict[str, Any] = self._send(_compare_request(image, models, options)).json()
+        return found
+
     def models(self) -> list[dict[str, Any]]:
         """Return what is served.
 
@@ -303,7 +358,7 @@ class Client:
         return found
 
     def _send(self, request: Mapping[str, Any]) -> httpx.Response:
-        attempt = 0
+        attempt, began_s = 0, time.monotonic()
         while True:
             attempt += 1
             outcome: httpx.Response | httpx.TransportError
@@ -311,7 +366,7 @@ class Client:
                 outcome = self._http.request(**request)
             except httpx.TransportError as error:
                 outcome = error
-            wait_s = self._retries.wait_s(attempt, outcome)
+            wait_s = self._retries.wait_s(attempt, outcome, began_s=began_s)
             if wait_s is None:
                 return _checked(outcome, self._http.base_url)
             time.sleep(wait_s)
@@ -321,9 +376,15 @@ class AsyncClient:
     """``Client`` for asyncio; see there."""
 
     def __init__(
-        self, address: str, *, key: str | None = None, timeout_s: float = 90.0, attempts: int = 6
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 90.0,
+        attempts: int = 6,
+        deadline_s: float = 300.0,
     ) -> None:
-        self._retries = _Retries(attempts=attempts)
+        self._retries = _Retries(attempts=attempts, deadline_s=deadline_s)
         self._http = httpx.AsyncClient(**_settings(address, key, timeout_s))
 
     async def __aenter__(self) -> Self:
@@ -363,6 +424,14 @@ class AsyncClient:
             for answer in _answers(await self._send(request)):
                 yield answer
 
+    async def compare(
+        self, image: Image, *, models: Sequence[str], **options: object
+    ) -> dict[str, Any]:
+        """Compare models on an image; see ``Client.compare``."""
+        request = await asyncio.to_thread(_compare_request, image, models, options)
+        found: dict[str, Any] = (await self._send(request)).json()
+        return found
+
     async def models(self) -> list[dict[str, Any]]:
         """Return what is served; see ``Client.models``."""
         answer = await self._send({"method": "GET", "url": "/v1/models"})
@@ -370,7 +439,7 @@ class AsyncClient:
         return found
 
     async def _send(self, request: Mapping[str, Any]) -> httpx.Response:
-        attempt = 0
+        attempt, began_s = 0, time.monotonic()
         while True:
             attempt += 1
             outcome: httpx.Response | httpx.TransportError
@@ -378,7 +447,7 @@ class AsyncClient:
                 outcome = await self._http.request(**request)
             except httpx.TransportError as error:
                 outcome = error
-            wait_s = self._retries.wait_s(attempt, outcome)
+            wait_s = self._retries.wait_s(attempt, outcome, began_s=began_s)
             if wait_s is None:
                 return _checked(outcome, self._http.base_url)
             await asyncio.sleep(wait_s)

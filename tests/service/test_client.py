@@ -6,9 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -107,17 +111,18 @@ def test_a_crowd_that_is_turned_away_comes_again(
 
 
 class _Busy(BaseHTTPRequestHandler):
-    asked: list[float] = []  # noqa: RUF012
+    """Answers by a script: a status and its Retry-After, then 200."""
+
+    script: ClassVar[list[tuple[int, str | None]]] = []
+    asked: ClassVar[list[float]] = []
 
     def do_GET(self) -> None:
         self.asked.append(time.monotonic())
-        if len(self.asked) < 3:
-            self.send_response(429)
-            self.send_header("Retry-After", "1" if len(self.asked) == 1 else "0")
-            self.end_headers()
-            return
+        status, retry_after = self.script.pop(0) if self.script else (200, None)
         body = b'{"models": []}'
-        self.send_response(200)
+        self.send_response(status)
+        if retry_after is not None:
+            self.send_header("Retry-After", retry_after)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -126,27 +131,82 @@ class _Busy(BaseHTTPRequestHandler):
         pass
 
 
-def test_it_waits_as_long_as_it_is_told() -> None:
-    _Busy.asked.clear()
+@pytest.fixture(scope="module")
+def busy() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Busy)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    try:
-        with Client(f"http://127.0.0.1:{server.server_port}") as client:
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def asked_by(
+    busy: str, script: list[tuple[int, str | None]], **options: Any
+) -> tuple[int | None, list[float]]:
+    """The status that is raised, None where it ends well, and the waits between the attempts."""
+    _Busy.script[:], _Busy.asked[:] = script, []
+    status = None
+    with Client(busy, **options) as client:
+        try:
             assert client.models() == []
-        _Busy.asked.clear()
-        with (
-            Client(f"http://127.0.0.1:{server.server_port}", attempts=2) as client,
-            pytest.raises(ServiceError) as refused,
-        ):
-            client.models()
-        assert refused.value.status == 429
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert len(_Busy.asked) == 2
-    assert _Busy.asked[1] - _Busy.asked[0] >= 1
+        except ServiceError as error:
+            status = error.status
+    return status, [later - earlier for earlier, later in pairwise(_Busy.asked)]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_it_waits_as_long_as_it_is_told(busy: str, status: int) -> None:
+    ended, waits_s = asked_by(busy, [(status, "1"), (status, "0")])
+    assert ended is None
+    assert len(waits_s) == 2
+    assert waits_s[0] >= 1
+
+
+def test_a_time_of_day_is_waited_for_too(busy: str) -> None:
+    before, after = (format_datetime(datetime.now(UTC) + timedelta(seconds=s)) for s in (-9, 2))
+    ended, waits_s = asked_by(busy, [(429, before), (429, after)])
+    assert ended is None
+    assert waits_s[1] > 0.5  # the date has no fractions of a second
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "status", "asked"),
+    [
+        ([(429, "0")] * 9, {"attempts": 2}, 429, 2),
+        ([(429, "30")], {"deadline_s": 29.0}, 429, 1),
+        ([(503, None)], {}, 503, 1),  # a model that is out of use
+        ([(429, "soon")], {}, 429, 1),
+        ([(504, "0")], {}, 504, 1),  # it would take too long again
+    ],
+)
+def test_it_gives_up_where_asking_again_does_not_help(
+    busy: str,
+    script: list[tuple[int, str | None]],
+    options: dict[str, Any],
+    status: int,
+    asked: int,
+) -> None:
+    ended, waits_s = asked_by(busy, script, **options)
+    assert (ended, len(waits_s) + 1) == (status, asked)
+
+
+def test_models_are_compared(service: Any, make_pixels: Any, encode_png: Any) -> None:
+    image = encode_png(make_pixels(30, 20, 3))
+    with Client(service.address) as client:
+        found = client.compare(image, models=["colour@1", "colour@2"])
+        with pytest.raises(ServiceError) as refused:
+            client.compare(image, models=["colour"])
+        assert refused.value.status == 422
+
+    async def ask() -> Any:
+        async with AsyncClient(service.address) as client:
+            return await client.compare(image, models=["colour@1", "colour@2"])
+
+    assert [one["version"] for one in found["models"]] == [1, 2]
+    assert asyncio.run(ask())["pairs"] == found["pairs"]
+    assert found["pairs"][0]["equal_share"] < 1
 
 
 def test_nobody_there_is_said_after_all_attempts() -> None:
