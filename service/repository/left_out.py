@@ -6,6 +6,7 @@ from pathlib import Path
 
 from contract.repository import MODEL_FILE, list_models, list_versions
 from contract.spec import NAME_PATTERN
+from service.repository.policy import POLICY_FILE
 
 _NAME = re.compile(NAME_PATTERN)
 
@@ -15,6 +16,8 @@ def left_out(root: Path) -> Iterator[tuple[Path, str]]:
 
     Other files and hidden folders are nobody's models; they are not told.
     """
+    if (root / "models.yml").exists():
+        yield Path("models.yml"), f"the file of policies is called {POLICY_FILE}; rename it"
     names = list_models(root)
     for path in _candidates(root):
         if path.name not in names:

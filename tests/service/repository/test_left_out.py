@@ -29,6 +29,7 @@ def untidy(tmp_path: Path) -> Path:
     put("flat", MODEL_FILE)
     put("loose.onnx")
     put("README.md")
+    put("models.yml")
     put(".cache", "1", MODEL_FILE)
     (tmp_path / "empty").mkdir()
     (tmp_path / "moved").symlink_to(tmp_path / "nowhere")
@@ -47,6 +48,7 @@ def test_each_is_told_with_its_reason(untidy: Path) -> None:
         "good/4": f"no {MODEL_FILE}",
         "good/v2": "called 1, 2, 3",
         "loose.onnx": "it is no folder",
+        "models.yml": "called models.yaml",
         "moved": "link to nothing",
         "torn": "link to nothing",
     }
@@ -62,7 +64,7 @@ def test_they_are_logged_in_one_line_each_whatever_their_names_hold(
     with caplog.at_level(logging.WARNING, logger="longskip.repository"):
         repository = load_repository(Settings(models=untidy, device="cpu", threads=1))
     told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
-    assert len(told) == 10
+    assert len(told) == 11
     assert not any("\n" in line for line in told)
     assert repository.names == ("good",)
 
