@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from contract.errors import LongskipError, RequestInvalid
 from contract.session import usable_cores
@@ -37,10 +37,11 @@ REQUESTS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Made:
-    """One answer: which image, where, and by which model file."""
+    """One answer: which image, where, in which format, and by which model file."""
 
     image: str
     output: str
+    format: AnswerFormat
     model: str
     version: int
     sha256: str
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         with asker(given) as ask:
             jobs = given.jobs or jobs
-            return run(tasks, ask, given.out, jobs=jobs, overwrite=given.overwrite)
+            return run(tasks, ask, given.out, given.format, jobs=jobs, overwrite=given.overwrite)
     except (LongskipError, ServiceError, OSError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
@@ -98,7 +99,8 @@ def plan_outputs(sources: Sequence[Path], out: Path, suffix: str) -> list[Task]:
     """Return each image and where its answer goes: its name, below ``out`` as below its folder.
 
     Raises:
-        RequestInvalid: a source is not there or holds no image, or two answers meet in one file.
+        RequestInvalid: a source is not there or holds no image, two answers meet in one file, or
+            an answer meets an image.
     """
     tasks: dict[Path, Path] = {}
     for source in sources:
@@ -116,13 +118,36 @@ def plan_outputs(sources: Sequence[Path], out: Path, suffix: str) -> list[Task]:
                     "or run them into two folders"
                 )
             tasks[target] = image
+    at_home = {image.resolve() for image in tasks.values()} & {t.resolve() for t in tasks}
+    if at_home:
+        raise RequestInvalid(
+            f"the answer of an image would take the place of {min(at_home)}; give another --out"
+        )
     return [(image, target) for target, image in tasks.items()]
 
 
-def run(tasks: Sequence[Task], ask: Ask, out: Path, *, jobs: int, overwrite: bool) -> int:
-    """Answer what has no answer yet, and return the exit status."""
+def run(
+    tasks: Sequence[Task],
+    ask: Ask,
+    out: Path,
+    answer_format: AnswerFormat,
+    *,
+    jobs: int,
+    overwrite: bool,
+) -> int:
+    """Answer what has no answer yet, and return the exit status.
+
+    Raises:
+        RequestInvalid: ``out`` holds answers in another format, or of another model file.
+    """
     out.mkdir(parents=True, exist_ok=True)
     kept = [] if overwrite else _read_made(out / PREDICTIONS)
+    others = {made.format for made in kept} - {answer_format}
+    if others:  # some formats share a suffix, so those would pass for answers in this one
+        raise RequestInvalid(
+            f"{out} holds answers in {', '.join(sorted(others))}, now {answer_format} is asked "
+            "for; give another --out, or --overwrite"
+        )
     open_tasks = [task for task in tasks if overwrite or not task[1].exists()]
     if len(open_tasks) < len(tasks):
         print(f"{len(tasks) - len(open_tasks)} of {len(tasks)} are there already", file=sys.stderr)
@@ -144,7 +169,8 @@ def run(tasks: Sequence[Task], ask: Ask, out: Path, *, jobs: int, overwrite: boo
                         f"{sha256[:12]}…); give another --out, or --overwrite"
                     )
                 _write(target, content)
-                add((str(image), str(target.relative_to(out)), model, version, sha256))
+                output = str(target.relative_to(out))
+                add(astuple(Made(str(image), output, answer_format, model, version, sha256)))
                 file.flush()  # a run that is killed knows what it made
             _tell(done, len(open_tasks), len(failures), began_s)
     with _open_rows(out / FAILURES, ["image", "reason"]) as (_, add):
@@ -234,7 +260,8 @@ def _read_made(path: Path) -> list[Made]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(fields(Made))]
     made = [
-        Made(image, output, model, int(version), sha) for image, output, model, version, sha in rows
+        Made(image, output, cast(AnswerFormat, answer_format), model, int(version), sha)
+        for image, output, answer_format, model, version, sha in rows
     ]
     return [one for one in made if (path.parent / one.output).exists()]
 

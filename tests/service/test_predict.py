@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.predict import main
@@ -71,6 +72,34 @@ def test_answers_of_two_models_do_not_meet_in_one_folder(
     assert main([str(images / "a.png"), "--model", "grey", *out]) == 0
     assert main([str(images), "--model", "dial", *out]) == 2
     assert "another model file" in capsys.readouterr().err
+
+
+def test_answers_in_two_formats_do_not_pass_for_each_other(
+    images: Path, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["--model", "grey", "--out", str(out), "--models", str(models), "--device", "cpu"]
+    given = [str(images / "a.png"), *options]
+    assert main([*given, "--format", "rle"]) == 0
+    (row,) = rows(out / "predictions.csv")
+    assert (row["output"], row["format"]) == ("a.npz", "rle")
+    with np.load(out / "a.npz") as rle:
+        assert rle["lengths"].sum() == 20 * 24
+    assert main([*given, "--format", "bits"]) == 2
+    assert "holds answers in rle, now bits is asked for" in capsys.readouterr().err
+    assert main([*given, "--format", "bits", "--overwrite"]) == 0
+    with np.load(out / "a.npz") as bits:
+        assert int(bits["width"]) == 24
+
+
+def test_an_answer_never_takes_an_images_place(
+    images: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (images / "a.png").read_bytes()
+    given = [str(images), "--model", "grey", "--out", str(images), "--models", str(models)]
+    assert main([*given, "--overwrite", "--device", "cpu"]) == 2
+    assert "would take the place of" in capsys.readouterr().err
+    assert (images / "a.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
