@@ -31,6 +31,7 @@ from service.protocols import (
     v2_models,
     v2_repository,
 )
+from service.protocols.closing import Closing
 from service.protocols.guard import Guard
 from service.protocols.observe import Observe
 from service.protocols.problems import problem_for, problem_response
@@ -92,7 +93,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
-    app.state.draining = False
+    app.state.draining = app.state.closing = False
     for error in (LongskipError, HTTPException, RequestValidationError):
         app.add_exception_handler(error, _answer_with_problem)
     v1, v2 = (
@@ -128,6 +129,7 @@ def _middleware(settings: Settings, metrics: Metrics, spans: "Spans | None") -> 
             expose_headers=["*"],
         )
         layers.append(cors)
+    layers.append(Middleware(Closing))
     known = Keys.read(settings.keys) if settings.keys is not None else None
     layers.append(Middleware(Guard, known, dev=settings.dev))
     return layers

@@ -10,6 +10,7 @@ LongskipError
 ├── KeyMissing             401  no API key, or a wrong one
 ├── Forbidden              403  the key does not open this
 ├── ModelNotReady          503  the model is there but failed its proof
+├── Stopping               503  the service ends: ask again, another process may answer
 ├── DeadlineExceeded       504  no answer in time
 ├── ClientGone             499  nobody waits for the answer any more
 ├── AddressUnavailable     --   the service does not start: its port is taken
@@ -56,6 +57,12 @@ class Overloaded(LongskipError):
 
 class ModelNotReady(LongskipError):
     """The model is in the repository but cannot be used."""
+
+
+class Stopping(LongskipError):
+    """The service takes no more requests, for it ends."""
+
+    retry_after_s = 1
 
 
 class DeadlineExceeded(LongskipError):

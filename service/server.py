@@ -18,6 +18,7 @@ from service.protocols.openapi import RESEARCH_USE_ONLY
 from service.repository.repository import Repository, UnusedModel
 from service.settings import Settings
 
+LOOK_AGAIN_S = 0.1  # for a Ctrl-C that does not want to wait
 WILDCARD_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -50,12 +51,29 @@ class AnnouncingServer(uvicorn.Server):
         A second signal, and Ctrl-C, do not wait.
         """
         first, self._app.state.draining = not self._app.state.draining, True
-        drain_s, stop = self._settings.drain_s, super().handle_exit
+        drain_s = self._settings.drain_s
         if first and sig == signal.SIGTERM and drain_s and self._loop is not None:
             # From a signal's handler: the loop may be asleep.
-            self._loop.call_soon_threadsafe(self._loop.call_later, drain_s, stop, sig, frame)
+            self._loop.call_soon_threadsafe(self._loop.call_later, drain_s, self._stop, sig, frame)
         else:
-            stop(sig, frame)
+            self._stop(sig, frame)
+
+    def _stop(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.closing = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for the requests under way, refuse what comes meanwhile, then close.
+
+        uvicorn alone closes its sockets first, so that who comes meanwhile finds nobody there.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + (self.config.timeout_graceful_shutdown or 0)
+        under_way = set(self.server_state.tasks)
+        while under_way and not self.force_exit and loop.time() < until_s:
+            _, under_way = await asyncio.wait(under_way, timeout=LOOK_AGAIN_S)
+        self.config.timeout_graceful_shutdown = max(1, round(until_s - loop.time()))
+        await super().shutdown(sockets)
 
 
 def bind(host: str, port: int) -> socket.socket:

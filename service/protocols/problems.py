@@ -17,7 +17,7 @@ from starlette.types import Scope
 from contract import errors as contract_errors
 from contract.errors import LongskipError, OutOfMemory
 from service import errors as service_errors
-from service.errors import KeyMissing, Overloaded
+from service.errors import KeyMissing, Overloaded, Stopping
 from service.trace import Trace
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -75,6 +75,7 @@ KINDS: dict[type[Exception], ProblemKind] = {
     service_errors.KeyMissing: ProblemKind(401, "key-missing", "A key is needed"),
     service_errors.Forbidden: ProblemKind(403, "forbidden", "The key does not open this"),
     service_errors.ModelNotReady: ProblemKind(503, "model-not-ready", "The model is not ready"),
+    service_errors.Stopping: ProblemKind(503, "stopping", "The service ends"),
     service_errors.DeadlineExceeded: ProblemKind(504, "deadline", "No answer in time"),
     service_errors.ClientGone: ProblemKind(CLIENT_CLOSED_REQUEST, "client-gone", "Client gone"),
 }
@@ -106,6 +107,8 @@ def problem_for(error: Exception) -> Problem:
     if isinstance(error, Overloaded):
         again = {"Retry-After": str(error.retry_after_s)}
         return Problem(kind, str(error), again, cause=error.reason)
+    if isinstance(error, Stopping):
+        return Problem(kind, str(error), {"Retry-After": str(error.retry_after_s)})
     if isinstance(error, OutOfMemory):
         return Problem(kind, str(error), {"Retry-After": str(Overloaded.retry_after_s)})
     return Problem(kind, str(error))

@@ -150,6 +150,42 @@ def test_it_answers_for_a_while_after_sigterm_and_says_that_it_is_not_ready(
         assert service.process.wait(20) == 0
 
 
+def test_who_comes_while_the_last_ones_are_answered_is_told_to_come_again(
+    start_service: Any, models: Path, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(8, 8))
+    head = (
+        "POST /v1/models/grey/segment HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        f"Content-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with (
+        start_service(models=models) as service,
+        httpx.Client(base_url=service.address, timeout=30, trust_env=False) as client,
+        socket.create_connection(("127.0.0.1", httpx.URL(service.address).port)) as slow,
+    ):
+        slow.sendall(head.encode())
+        assert slow.recv(1 << 16).startswith(b"HTTP/1.1 100 ")  # it waits for the body
+        service.process.terminate()
+        while client.get("/v2/health/ready").status_code == 200:
+            time.sleep(0.02)
+        # More than the sockets hold: an answer that did not wait for the body would be lost.
+        large = bytes(20_000_000)
+        v1 = client.post("/v1/models/grey/segment", content=large)
+        assert v1.status_code == 503
+        assert v1.json()["type"] == "urn:longskip:problem:stopping"
+        v2 = client.post("/v2/models/grey/infer", content=b"{}")
+        assert v2.status_code == 503
+        assert list(v2.json()) == ["error"]
+        for refused in (v1, v2):
+            assert int(refused.headers["retry-after"]) >= 1
+            assert refused.headers["connection"] == "close"
+        assert client.get("/v2/health/live").status_code == 200
+        slow.sendall(image)
+        assert slow.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+        assert service.process.wait(20) == 0
+        assert "Traceback" not in service.log.read_text()
+
+
 def test_a_second_sigterm_does_not_wait(start_service: Any, models: Path) -> None:
     with start_service(models=models, drain_s=600) as service:
         service.process.terminate()

@@ -39,6 +39,7 @@ STATUSES = {
     errors.KeyMissing: 401,
     errors.Forbidden: 403,
     errors.ModelNotReady: 503,
+    errors.Stopping: 503,
     errors.DeadlineExceeded: 504,
     errors.ClientGone: 499,
 }
@@ -57,10 +58,10 @@ def test_every_error_of_the_service_has_its_status() -> None:
         for cls in vars(errors).values()
         if isinstance(cls, type) and cls.__module__ == errors.__name__
     ]
-    # The last two are told at the start, never to a client.
-    at_the_start = {errors.AddressUnavailable, errors.KeysInvalid}
+    # These are told at the start, never to a client.
+    at_the_start = {errors.AddressUnavailable, errors.KeysInvalid, errors.PoliciesInvalid}
     assert set(own) <= {*STATUSES, Overloaded, *at_the_start}
-    assert len(own) == 13
+    assert len(own) == 15
 
 
 def test_overloaded_says_when_to_come_again() -> None:
