@@ -12,6 +12,7 @@ import time
 from http import HTTPStatus
 
 from opentelemetry import trace as otel
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Span, TracerProvider
@@ -92,16 +93,16 @@ class Spans:
         give_up.join()
 
 
-def _context(parent: TraceParent | None) -> otel.Context:
+def _context(parent: TraceParent | None) -> Context:
     if parent is None:
-        return otel.Context()
+        return Context()
     caller = otel.SpanContext(
         trace_id=int(parent.trace_id, 16),
         span_id=int(parent.span_id, 16),
         is_remote=True,
         trace_flags=otel.TraceFlags(otel.TraceFlags.SAMPLED if parent.sampled else 0),
     )
-    return otel.set_span_in_context(otel.NonRecordingSpan(caller), otel.Context())
+    return otel.set_span_in_context(otel.NonRecordingSpan(caller), Context())
 
 
 def _attributes(

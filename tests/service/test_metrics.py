@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import httpx
 import pytest
@@ -12,7 +12,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from contract.version import __version__
-from service.gauges import memory_limit_bytes
+from service.gauges import STATES, memory_limit_bytes
+from service.repository.repository import Entry
 
 OURS = "longskip_"
 # Of a histogram's samples, beside those that the table names.
@@ -120,6 +121,13 @@ def test_versions_are_told_with_what_they_are(asked: httpx.Client) -> None:
     assert value_of(asked, "longskip_ready") == 1
 
 
+def test_every_state_of_a_version_is_told() -> None:
+    written = {"ready"}
+    for kind in get_args(Entry):
+        written |= set(get_args(get_type_hints(kind).get("state")))
+    assert written == set(STATES)
+
+
 def test_no_label_holds_what_a_client_sent(asked: httpx.Client) -> None:
     before = {(s.name, *s.labels.values()) for f in families_of(asked).values() for s in f.samples}
     for turn in range(20):
@@ -134,7 +142,7 @@ def test_no_label_holds_what_a_client_sent(asked: httpx.Client) -> None:
 def test_what_waits_and_what_is_held_is_told_while_it_lasts(
     serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
 ) -> None:
-    image = encode_png(make_pixels(10, 10))
+    image = encode_png(make_pixels(400, 500))  # a small one would be decoded in its turn only
     of = {"model": "gated", "version": "1"}
     with (
         serve_in_thread([("gated", gated_model)], queue_size=7) as address,
@@ -157,7 +165,7 @@ def test_what_waits_and_what_is_held_is_told_while_it_lasts(
         assert value_of(client, "longskip_queue_oldest_seconds", **of) > first_s
         assert value_of(client, "longskip_requests_under_way", **of) == 2
         assert value_of(client, "longskip_requests_under_way_limit") == 7
-        assert value_of(client, "longskip_decoded_pixels") == 200
+        assert value_of(client, "longskip_decoded_pixels") == 2 * 400 * 500
         assert value_of(client, "longskip_decoded_pixels_limit") == 34e6
         gated_model.gate.set()
         assert [answer.result() for answer in under_way] == [200, 200]

@@ -33,7 +33,7 @@ def traced(
     start_service: Any, models: Path, collector: Any, make_pixels: Any, encode_png: Any
 ) -> dict[str, Any]:
     """What a service answered, logged and exported before it ended, by what was asked."""
-    image = {"file": ("Doe.png", encode_png(make_pixels(12, 14)))}
+    image = {"file": ("Doe.png", encode_png(make_pixels(200, 140)))}
     sampled = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=Doe"}
     plain = {"Accept-Encoding": "identity"}
     tensors = {
