@@ -7,6 +7,12 @@ from fastapi.responses import JSONResponse
 
 from contract.version import __version__
 from service.protocols.openapi import error_answer
+from service.protocols.v2_openapi import (
+    LIVE_ANSWER,
+    MODEL_READY_ANSWER,
+    READY_ANSWER,
+    SERVER_ANSWER,
+)
 from service.protocols.version_path import VersionIfNamed
 from service.repository.repository import Repository, ServedModel, UnusedModel
 from service.running import RequestTrace, RunningService
@@ -26,13 +32,13 @@ MODEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/v2", summary="Name the server")
+@router.get("/v2", summary="Name the server", responses={200: SERVER_ANSWER})
 def server_metadata() -> dict[str, Any]:
     """Return name, version, and which of Triton's extensions of the protocol are spoken."""
     return {"name": "longskip", "version": __version__, "extensions": list(EXTENSIONS)}
 
 
-@router.get("/v2/health/live", summary="Is the process up?")
+@router.get("/v2/health/live", summary="Is the process up?", responses={200: LIVE_ANSWER})
 async def live() -> dict[str, bool]:
     """Answer from the event loop itself, so that it also tells whether that is free."""
     return {"live": True}
@@ -41,7 +47,10 @@ async def live() -> dict[str, bool]:
 @router.get(
     "/v2/health/ready",
     summary="Can any model be used?",
-    responses={503: error_answer("no model can be used, or it is about to stop; the body says")},
+    responses={
+        200: READY_ANSWER,
+        503: error_answer("no model can be used, or it is about to stop; the body says"),
+    },
 )
 async def ready(request: Request, running: RunningService) -> Response:
     """Answer 200 when at least one model can be used, else 503 and why."""
@@ -53,12 +62,14 @@ async def ready(request: Request, running: RunningService) -> Response:
 
 
 @router.get(
-    "/v2/models/{model}/ready", summary="Can this model be used?", responses=MODEL_RESPONSES
+    "/v2/models/{model}/ready",
+    summary="Can this model be used?",
+    responses={200: MODEL_READY_ANSWER, **MODEL_RESPONSES},
 )
 @router.get(
     "/v2/models/{model}/versions/{version:version}/ready",
     summary="Can this version be used?",
-    responses=MODEL_RESPONSES,
+    responses={200: MODEL_READY_ANSWER, **MODEL_RESPONSES},
 )
 async def model_ready(
     model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed

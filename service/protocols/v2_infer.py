@@ -21,8 +21,8 @@ from service.engine.admit import admit_bytes
 from service.engine.budget import PixelLease
 from service.engine.scheduler import Scheduler
 from service.protocols.compression import choose_encoding, compress, expand
-from service.protocols.openapi import INFER_BODY, INFER_RESPONSES
 from service.protocols.skip_gain import Gains, choose_gains
+from service.protocols.v2_openapi import INFER_BODY, INFER_RESPONSES
 from service.protocols.v2_tensors import AskedOutput, InferRequest, read_request, write_answer
 from service.protocols.version_path import VersionIfNamed
 from service.protocols.wait import arriving, wait_while_wanted

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from service.counts import Duration, VersionCounts
 from service.protocols.v2_health import MODEL_RESPONSES
+from service.protocols.v2_openapi import CONFIGURATION_ANSWER, METADATA_ANSWER, STATISTICS_ANSWER
 from service.protocols.version_path import VersionIfNamed
 from service.repository.policy import Latest, Policy
 from service.repository.repository import Asked, ServedModel, Usable
@@ -18,17 +19,25 @@ PLATFORM = "onnxruntime_onnx"
 Tensor = dict[str, Any]
 
 
-@router.get("/v2/models/stats", summary="Counts and times of all models", responses=MODEL_RESPONSES)
+@router.get(
+    "/v2/models/stats",
+    summary="Counts and times of all models",
+    responses={200: STATISTICS_ANSWER, **MODEL_RESPONSES},
+)
 def all_statistics(running: RunningService) -> dict[str, Any]:
     """Return what each version was asked since the start, as Triton's statistics extension."""
     return _statistics(running, running.repository.usable)
 
 
-@router.get("/v2/models/{model}", summary="Show a model's tensors", responses=MODEL_RESPONSES)
+@router.get(
+    "/v2/models/{model}",
+    summary="Show a model's tensors",
+    responses={200: METADATA_ANSWER, **MODEL_RESPONSES},
+)
 @router.get(
     "/v2/models/{model}/versions/{version:version}",
     summary="Show the tensors of a version",
-    responses=MODEL_RESPONSES,
+    responses={200: METADATA_ANSWER, **MODEL_RESPONSES},
 )
 async def metadata(
     model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed
@@ -49,12 +58,14 @@ async def metadata(
 
 
 @router.get(
-    "/v2/models/{model}/config", summary="Show a model's configuration", responses=MODEL_RESPONSES
+    "/v2/models/{model}/config",
+    summary="Show a model's configuration",
+    responses={200: CONFIGURATION_ANSWER, **MODEL_RESPONSES},
 )
 @router.get(
     "/v2/models/{model}/versions/{version:version}/config",
     summary="Show the configuration of a version",
-    responses=MODEL_RESPONSES,
+    responses={200: CONFIGURATION_ANSWER, **MODEL_RESPONSES},
 )
 async def configuration(
     model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed
@@ -87,11 +98,15 @@ async def configuration(
     }
 
 
-@router.get("/v2/models/{model}/stats", summary="Counts and times", responses=MODEL_RESPONSES)
+@router.get(
+    "/v2/models/{model}/stats",
+    summary="Counts and times",
+    responses={200: STATISTICS_ANSWER, **MODEL_RESPONSES},
+)
 @router.get(
     "/v2/models/{model}/versions/{version:version}/stats",
     summary="Counts and times of a version",
-    responses=MODEL_RESPONSES,
+    responses={200: STATISTICS_ANSWER, **MODEL_RESPONSES},
 )
 def statistics(
     model: str, running: RunningService, trace: RequestTrace, version: VersionIfNamed

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from contract.errors import RequestInvalid
 from service.protocols.openapi import error_answer
+from service.protocols.v2_openapi import INDEX_ANSWER
 from service.repository.repository import Entry, ServedModel, UnusedModel
 from service.running import Running, RunningService
 
@@ -31,7 +32,7 @@ def _body_text(properties: dict[str, Any]) -> dict[str, Any]:
 @router.post(
     "/v2/repository/index",
     summary="List every version and its state",
-    responses={400: error_answer("a body that does not parse")},
+    responses={200: INDEX_ANSWER, 400: error_answer("a body that does not parse")},
     openapi_extra=_body_text({"ready": {"type": "boolean"}}),
 )
 async def index(request: Request, running: RunningService) -> list[dict[str, str]]:
