@@ -19,6 +19,9 @@ from service.repository.repository import (
 from service.settings import Settings
 from service.trace import ModelKey
 
+# Who has a place in the queue is worked on; who has none after so long is slow.
+SLOW_CLIENT_S = 1.0
+
 _log = logging.getLogger("longskip.repository")
 
 
@@ -109,17 +112,30 @@ class Exchange:
             _log.info("%s/%d is out of use by its policy", *key)
 
     async def make_idle(self, served: ServedModel) -> None:
-        """Let a loaded version go until somebody asks for it; return when its memory is free."""
+        """Let a loaded version go until somebody asks for it; return when its memory is free.
+
+        Or sooner, where clients alone keep it who take their time to send or to take bytes: they
+        still get their answers, and do not hold up others.
+        """
+        scheduler = self._engine.scheduler(served)
         self._repository.put(IdleModel(*served.key, served.spec, served.stamp))
-        await self._engine.retire(served)
+        letting_go = self._let_go(served)
+        while not letting_go.done():
+            await asyncio.wait((letting_go,), timeout=SLOW_CLIENT_S)
+            if not scheduler.under_way:
+                break
         _log.info("%s/%d is idle", *served.key)
 
     def retire(self, entry: Entry) -> None:
         """Let a model go that nobody finds any more, when who waits for it has the answer."""
         if isinstance(entry, ServedModel):
-            task = asyncio.create_task(self._engine.retire(entry))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._let_go(entry)
+
+    def _let_go(self, served: ServedModel) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._engine.retire(served))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return task
 
 
 def _same_file(one: ServedModel, other: ServedModel) -> bool:

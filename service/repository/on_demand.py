@@ -103,9 +103,9 @@ class OnDemand:
     async def _make_room(self) -> None:
         """Let models go until one more may be loaded.
 
-        One without a request under way goes before others, and the one that was asked longest
-        ago before those asked later. It is not found any more before its last request is
-        answered, so that a stream of requests does not keep it for ever.
+        One without a request goes before others, and the one that was asked longest ago before
+        those asked later. It is not found any more before its last request is answered, so that
+        a stream of requests does not keep it for ever.
         """
         while len(self._repository.ready) >= (self._max_loaded or 1):
             order = {key: place for place, key in enumerate(self._asked)}

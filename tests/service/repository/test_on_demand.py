@@ -18,6 +18,7 @@ from service.trace import Trace
 
 Keeping = Callable[..., AbstractAsyncContextManager[Any]]
 WITHIN_S = 20.0
+SLOW_S = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,11 @@ def three(tmp_path_factory: pytest.TempPathFactory, build_threshold_model: Any) 
         path = root / name / str(version) / "model.onnx"
         build_threshold_model(path, name=name, threshold=place / 10)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.repository.exchange.SLOW_CLIENT_S", SLOW_S)
 
 
 @pytest.fixture
@@ -100,9 +106,9 @@ def test_where_all_are_busy_the_newcomer_waits_for_a_request_to_end(
     async def run() -> None:
         async with keeping(root, max_loaded=1) as kept:
             served = await kept.keeper.find("a", None, Trace("t"))
-            with kept.engine.scheduler(served).claim():
+            with kept.engine.scheduler(served).slot():
                 newcomer = asyncio.create_task(ask(kept, "b"))
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(3 * SLOW_S)
                 assert not newcomer.done()
                 # The old one answers whoever found it, and nobody finds it any more.
                 assert isinstance(kept.repository.entry(("a", 1)), IdleModel)
@@ -110,6 +116,24 @@ def test_where_all_are_busy_the_newcomer_waits_for_a_request_to_end(
                 assert loaded(kept) == []
             assert (await newcomer)[0] == 2
             assert loaded(kept) == [("b", 2)]
+
+    asyncio.run(run())
+
+
+def test_a_client_that_sends_slowly_holds_nobody_up_and_gets_its_answer(
+    root: Path, keeping: Keeping
+) -> None:
+    async def run() -> None:
+        async with keeping(root, max_loaded=1) as kept:
+            served = await kept.keeper.find("a", None, Trace("slow"))
+            with kept.engine.scheduler(served).claim() as scheduler:
+                assert (await ask(kept, "b"))[0] == 2
+                assert (await ask(kept, "c"))[0] == 1
+                assert (await kept.segment(served)).shape == (8, 8)
+                assert scheduler in kept.engine.schedulers
+            async with asyncio.timeout(WITHIN_S):
+                while scheduler in kept.engine.schedulers:
+                    await asyncio.sleep(0.01)
 
     asyncio.run(run())
 
