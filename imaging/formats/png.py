@@ -46,6 +46,17 @@ class _Ihdr(NamedTuple):
     colour: int
 
 
+def png_size_hw(head: bytes) -> tuple[int, int] | None:
+    """Return height and width as a PNG's first 24 bytes give them; None of what is no PNG.
+
+    It checks nothing; `read_png_header` does.
+    """
+    if len(head) < 24 or not head.startswith(SIGNATURE):
+        return None
+    width_px, height_px = struct.unpack_from(">II", head, 16)
+    return height_px, width_px
+
+
 def read_png_header(encoded: bytes) -> ImageHeader:
     """Read IHDR and, where they stand before the end, eXIf and acTL.
 

@@ -1,9 +1,11 @@
-"""Step 3 of data's way: decoded images wait here for their model."""
+"""Step 3 of data's way: images wait here for their model."""
 
 import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,44 @@ Bucket = tuple[int, int, bool]
 """Height, width, and whether probabilities are asked for: only equals share a batch."""
 
 
+class JobImage(Protocol):
+    """An image that waits, and what is made of its segmentation."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """In pixels."""
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the raw intensities ``[C, H, W]``; called in the run's thread."""
+
+    def write(self, segmentation: Segmentation) -> Any:
+        """Return what the request waits for; called there, too."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image that is decoded, and wants its segmentation as it is.
+
+    Attributes:
+        image_chw: raw intensities, float32 ``[C, H, W]``.
+    """
+
+    image_chw: NDArray[np.float32]
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """In pixels."""
+        return self.image_chw.shape[1], self.image_chw.shape[2]
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the raw intensities."""
+        return self.image_chw
+
+    def write(self, segmentation: Segmentation) -> Segmentation:
+        """Return the segmentation."""
+        return segmentation
+
+
 @dataclass(eq=False)
 class Job:
     """One image that waits for its model.
@@ -22,7 +62,7 @@ class Job:
     A job whose future is done before its turn (the client went, the deadline passed) is dropped.
 
     Attributes:
-        image_chw: raw intensities, float32 ``[C, H, W]``.
+        image: decoded already, or by the run.
         probabilities: whether they are asked for beside the labels.
         lease: the image's memory; held until the job was run or dropped.
         answer: what the request waits for.
@@ -33,24 +73,30 @@ class Job:
         finished_s: the same when its batch was done, 0 before.
     """
 
-    image_chw: NDArray[np.float32]
+    image: JobImage
     probabilities: bool
     lease: PixelLease
-    answer: asyncio.Future[Segmentation]
+    answer: asyncio.Future[Any]
     skip_gain: tuple[float, ...] | None = None
     queued_s: float = field(default_factory=time.monotonic)
     started_s: float = 0.0
     finished_s: float = 0.0
 
+    @cached_property
+    def image_chw(self) -> NDArray[np.float32]:
+        """Raw intensities, float32 ``[C, H, W]``, read when they are asked for first."""
+        return self.image.read()
+
     @property
     def pixels(self) -> int:
         """Height x width."""
-        return int(self.image_chw[0].size)
+        height, width = self.image.size_hw
+        return height * width
 
     @property
     def bucket(self) -> Bucket:
         """What another job must share to be run with this one."""
-        return (self.image_chw.shape[1], self.image_chw.shape[2], self.probabilities)
+        return (*self.image.size_hw, self.probabilities)
 
 
 class JobQueue:

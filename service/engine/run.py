@@ -64,6 +64,21 @@ class SegmentationModel(Protocol):
         """Segment one image, in tiles where it is large or where that is asked for."""
 
 
+def answer_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Any]:
+    """Run images of equal size and return, per job, what its request waits for or an error."""
+    outcomes = run_batch(model, batch)
+    return [_written(job, outcome) for job, outcome in zip(batch, outcomes, strict=True)]
+
+
+def _written(job: Job, outcome: Segmentation | Exception) -> Any:
+    if isinstance(outcome, Exception):
+        return outcome
+    try:
+        return job.image.write(outcome)
+    except Exception as error:
+        return error
+
+
 def run_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation | Exception]:
     """Run images of equal size through the model; one entry per job, in order.
 
@@ -103,7 +118,7 @@ def _run_alone(model: SegmentationModel, job: Job) -> Segmentation | Exception:
 
 def _has_smaller_tiles(spec: ModelSpec, job: Job) -> bool:
     """Whether tiles would need less memory than the run that failed."""
-    size_hw = job.image_chw.shape[1:]
+    size_hw = job.image.size_hw
     whole = job.pixels <= spec.whole_image_max_pixels  # otherwise it was tiled already
     return whole and spec.tiles is not None and any(np.greater(size_hw, spec.tiles.patch))
 

@@ -7,23 +7,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.model import Segmentation
+from contract.session import CPU_PROVIDER
 from contract.spec import ModelSpec
 from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
-from service.engine.queue import Job, JobQueue
-from service.engine.run import SegmentationModel, run_batch
+from service.engine.queue import Decoded, Job, JobImage, JobQueue
+from service.engine.run import SegmentationModel, answer_batch
+from service.engine.small import SmallImage
 from service.engine.turns import raisable
 from service.errors import Overloaded
 from service.trace import ModelKey, Trace
 
-Run: TypeAlias = "asyncio.Future[list[Segmentation | Exception]]"
-"""What one run gives: an outcome per image, in order."""
+Run: TypeAlias = "asyncio.Future[list[Any]]"
+"""What one run gives, per image, in order: what its request waits for, or an error."""
 ObserveBatch = Callable[[int, float], None]
 """Called with the number of images and the seconds of each batch that was run."""
 
@@ -89,6 +91,11 @@ class Scheduler:
     def spec(self) -> ModelSpec:
         """What the model's file promises."""
         return self._model.spec
+
+    @property
+    def takes_small(self) -> bool:
+        """Whether a run may decode and encode small images; a GPU must not wait for that."""
+        return self._model.provider == CPU_PROVIDER
 
     @property
     def waiting(self) -> int:
@@ -180,25 +187,50 @@ class Scheduler:
         trace: Trace,
     ) -> Segmentation:
         """Queue an image and wait for its answer. Cancelling the wait drops the image."""
-        answer: asyncio.Future[Segmentation] = asyncio.get_running_loop().create_future()
-        job = Job(
-            image_chw=image_chw,
-            probabilities=probabilities,
-            skip_gain=skip_gain,
-            lease=lease,
-            answer=answer,
+        segmentation: Segmentation
+        job, segmentation = await self._wait_for(
+            Decoded(image_chw), probabilities, skip_gain, lease
         )
-        self._queue.put(job)
-        self._begin_runs()
-        try:
-            segmentation = await answer
-        except asyncio.CancelledError:
-            self._queue.drop(job)
-            raise
         trace.add("queue", job.queued_s, job.started_s)
         trace.add("run", job.started_s, job.finished_s)
         trace.tiled |= segmentation.tiled
         return segmentation
+
+    async def segment_small(
+        self,
+        image: SmallImage,
+        *,
+        probabilities: bool,
+        skip_gain: tuple[float, ...] | None = None,
+        lease: PixelLease,
+        trace: Trace,
+    ) -> bytes:
+        """Queue a small image that the run itself decodes, and wait for its answer's body."""
+        body: bytes
+        job, body = await self._wait_for(image, probabilities, skip_gain, lease)
+        decoded_s, encoding_s = job.started_s + image.decode_s, job.finished_s - image.encode_s
+        trace.add("queue", job.queued_s, job.started_s)
+        trace.add("decode", job.started_s, decoded_s)
+        trace.add("run", decoded_s, encoding_s)
+        trace.add("encode", encoding_s, job.finished_s)
+        return body
+
+    async def _wait_for(
+        self,
+        image: JobImage,
+        probabilities: bool,
+        skip_gain: tuple[float, ...] | None,
+        lease: PixelLease,
+    ) -> tuple[Job, Any]:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        job = Job(image, probabilities, lease, answer, skip_gain)
+        self._queue.put(job)
+        self._begin_runs()
+        try:
+            return job, await answer
+        except asyncio.CancelledError:
+            self._queue.drop(job)
+            raise
 
     def _begin_runs(self) -> None:
         """Begin all runs that may begin now; called whenever a job came or a run ended."""
@@ -243,7 +275,7 @@ class Scheduler:
     def _start(self, model: SegmentationModel, batch: list[Job]) -> Run:
         loop = asyncio.get_running_loop()
         try:
-            return loop.run_in_executor(self._threads, run_batch, model, batch)
+            return loop.run_in_executor(self._threads, answer_batch, model, batch)
         except RuntimeError as error:  # no thread can be started, or the scheduler is closed
             run: Run = loop.create_future()
             run.set_exception(error)

@@ -24,14 +24,15 @@ from service.errors import ClientGone, DeadlineExceeded, Overloaded
 from service.protocols.observe import log_unexpected
 from service.protocols.openapi import SEGMENT_MANY_BODY, SEGMENT_MANY_RESPONSES
 from service.protocols.problems import UNEXPECTED, problem_body, problem_for
-from service.protocols.v1_segment import ModelName, Options, SegmentOptions, Task, prepare
+from service.protocols.segment_options import ModelName, Options, SegmentOptions, SegmentRoute
+from service.protocols.v1_segment import Task, prepare
 from service.protocols.v1_segment import segment_file as segment_once
 from service.protocols.version_path import Version
 from service.protocols.wait import arriving, wait_while_wanted
 from service.protocols.zip_stream import ZipStream
 from service.trace import SCOPE_KEY, Trace
 
-router = APIRouter(tags=["segment"])
+router = APIRouter(tags=["segment"], route_class=SegmentRoute)
 
 MEDIA_TYPE = "application/zip"
 INDEX = "index.json"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.types import Receive
@@ -45,28 +45,34 @@ async def wait_while_wanted(
         ClientGone: the client closed the connection first.
         DeadlineExceeded: the time was up first.
     """
-    working = asyncio.create_task(work)
+    waiting = asyncio.current_task()
+    assert waiting is not None
     gone = asyncio.create_task(_until_gone(receive))
+    watched = True
+
+    def stop(gone: "asyncio.Task[None]") -> None:
+        if watched and not gone.cancelled():
+            waiting.cancel()
+
+    gone.add_done_callback(stop)
     try:
-        await asyncio.wait(
-            (working, gone),
-            timeout=None if seconds_left is None else max(0.0, seconds_left),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if working.done():
-            return working.result()
-        if gone.done():
-            raise ClientGone("the client closed the connection")
+        async with asyncio.timeout(seconds_left) as limit:
+            return await work
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
         raise DeadlineExceeded(
             f"no answer within {deadline_s:g} s; send a smaller image, or come again when less "
             "is under way"
-        )
+        ) from error
+    except asyncio.CancelledError:
+        if not gone.done() or gone.cancelled():
+            raise
+        waiting.uncancel()
+        raise ClientGone("the client closed the connection") from None
     finally:
-        for task in (working, gone):
-            task.cancel()
-        for task in (working, gone):
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        watched = False
+        gone.cancel()
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -95,8 +95,8 @@ def test_an_image_whose_client_went_is_never_run(
 def test_decoded_pixels_are_bounded_and_given_back(
     serve_in_thread: Any, gated_model: Any, encode_png: Any
 ) -> None:
-    image = encode_png(np.zeros((100, 100, 1), np.uint8))
-    settings = {"max_pixels": 10_000, "max_decoded_megapixels": 0.015}
+    image = encode_png(np.zeros((200, 200, 1), np.uint8))
+    settings = {"max_pixels": 40_000, "max_decoded_megapixels": 0.06}
     with (
         serve_in_thread([("gated", gated_model)], **settings) as address,
         ThreadPoolExecutor(1) as threads,
@@ -115,8 +115,8 @@ def test_a_flooded_model_leaves_room_for_another(
     serve_in_thread: Any, models: Path, gated_model: Any, make_pixels: Any, encode_png: Any
 ) -> None:
     other = Model.open(models / "colour" / "1" / "model.onnx", device="cpu", threads=1)
-    image = encode_png(make_pixels(50, 50))
-    settings = {"max_pixels": 10_000, "max_decoded_megapixels": 0.02}
+    image = encode_png(make_pixels(200, 200))
+    settings = {"max_pixels": 160_000, "max_decoded_megapixels": 0.32}
     served = [("gated", gated_model), ("other", other)]
     with (
         serve_in_thread(served, **settings) as address,

@@ -25,4 +25,4 @@ def health() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), access_log=False)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]))

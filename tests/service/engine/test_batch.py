@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.engine.batch import take_batch
 from service.engine.budget import PixelBudget
-from service.engine.queue import Job
+from service.engine.queue import Decoded, Job
 
 SIZES = st.sampled_from([(1, 1), (3, 5), (5, 3), (8, 8)])
 ASKED = st.lists(st.tuples(SIZES, st.booleans(), st.booleans()), max_size=20)
@@ -23,7 +23,7 @@ def _job(budget: PixelBudget, size: tuple[int, int], probabilities: bool, dead: 
     lease = budget.lease()
     lease.hold()
     lease.take(size[0] * size[1])
-    return Job(np.zeros((1, *size), np.float32), probabilities, lease, answer)
+    return Job(Decoded(np.zeros((1, *size), np.float32)), probabilities, lease, answer)
 
 
 @given(ASKED, st.integers(1, 6), st.integers(1, 200))

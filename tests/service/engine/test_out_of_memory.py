@@ -18,7 +18,7 @@ from contract.model import Model
 from contract.session import is_out_of_memory
 from contract.spec import Tiles
 from service.engine.budget import PixelBudget
-from service.engine.queue import Job
+from service.engine.queue import Decoded, Job
 from service.engine.run import run_batch
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits by /proc")
@@ -74,7 +74,9 @@ def outcomes_of(model: Any, images_chw: Sequence[Any]) -> list[Any]:
     async def run() -> list[Any]:
         loop = asyncio.get_running_loop()
         lease = PixelBudget(10**9).lease()
-        return run_batch(model, [Job(i, False, lease, loop.create_future()) for i in images_chw])
+        return run_batch(
+            model, [Job(Decoded(i), False, lease, loop.create_future()) for i in images_chw]
+        )
 
     return asyncio.run(run())
 

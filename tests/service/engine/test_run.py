@@ -13,7 +13,7 @@ from contract.model import Model, Segmentation
 from service.engine.budget import PixelBudget
 from service.engine.encode import Answer, encode
 from service.engine.engine import batch_pixels
-from service.engine.queue import Job
+from service.engine.queue import Decoded, Job
 from service.engine.run import run_batch
 
 
@@ -63,7 +63,7 @@ def test_a_failing_batch_is_run_image_by_image(models: Path, make_pixels: Any) -
     async def run() -> list[Segmentation | Exception]:
         loop = asyncio.get_running_loop()
         lease = PixelBudget(1).lease()
-        jobs = [Job(image, False, lease, loop.create_future()) for image in images]
+        jobs = [Job(Decoded(image), False, lease, loop.create_future()) for image in images]
         return run_batch(FailsOnBlack(model), jobs)
 
     outcomes = asyncio.run(run())
@@ -85,7 +85,9 @@ def test_disagreement_is_in_an_npz_of_a_model_that_gives_it(
     async def run(images: list[Any]) -> list[Segmentation | Exception]:
         loop = asyncio.get_running_loop()
         lease = PixelBudget(1).lease()
-        return run_batch(model, [Job(i, True, lease, loop.create_future()) for i in images])
+        return run_batch(
+            model, [Job(Decoded(i), True, lease, loop.create_future()) for i in images]
+        )
 
     for outcome in [*asyncio.run(run(images)), *asyncio.run(run(images[:1]))]:
         assert isinstance(outcome, Segmentation)

@@ -13,7 +13,7 @@ from contract.spec import Tiles
 from imaging.errors import ImageTooLarge
 from service.engine.budget import PixelBudget
 from service.engine.encode import OUTLINE_PX_MAX, Answer, encode
-from service.engine.queue import Job
+from service.engine.queue import Decoded, Job
 from service.engine.run import run_batch
 from service.errors import ClientGone
 
@@ -33,7 +33,7 @@ def test_a_tiled_run_stops_when_its_request_has_ended(tiled: Model, cancelled: b
         if cancelled:
             answer.cancel()
         job = Job(
-            image_chw=np.zeros((1, 100, 130), dtype=np.float32),
+            image=Decoded(np.zeros((1, 100, 130), dtype=np.float32)),
             probabilities=False,
             lease=PixelBudget(10**6).lease(),
             answer=answer,

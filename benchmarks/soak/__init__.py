@@ -1,0 +1,1 @@
+"""Long, mixed and hostile traffic against the real service, every answer compared."""
