@@ -1,10 +1,30 @@
-"""How this process logs: one line each, nothing personal, libraries only when they warn."""
+"""How this process logs: JSON objects, one a line, nothing personal; libraries when they warn."""
 
+import json
 import logging
 import logging.config
+from datetime import UTC, datetime
 
 # These would describe what they parse or which part of a file they read.
 QUIET = ("python_multipart", "tifffile", "PIL", "asyncio", "uvicorn")
+# json.dumps would make one for each line.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class JsonLine(logging.Formatter):
+    """Writes a record as one JSON object; a message that is a dict brings its own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+        }
+        line |= record.msg if isinstance(record.msg, dict) else {"message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return _encode(line)
 
 
 def set_up_logging() -> None:
@@ -13,10 +33,8 @@ def set_up_logging() -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {
-                "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
-            },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "formatters": {"json": {"()": JsonLine}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
             "loggers": {
                 "longskip": {"level": "INFO"},

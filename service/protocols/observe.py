@@ -1,6 +1,5 @@
 """The outermost layer: headers on every answer, one access line, metrics, nothing leaked."""
 
-import json
 import logging
 import traceback
 from http import HTTPStatus
@@ -72,7 +71,7 @@ class Observe:
 
 
 def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_bytes: int) -> None:
-    """Write one line of JSON. The route stands for the path, which may hold anything."""
+    """Write one line. The route stands for the path, which may hold anything."""
     model, place = trace.model, trace.place
     entry = {
         "request_id": trace.request_id,
@@ -90,7 +89,7 @@ def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_byte
         "stages_ms": {name: round(s * 1e3, 1) for name, s in trace.stages_s.items()},
     }
     level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
-    _access.log(level, "%s", json.dumps({key: value for key, value in entry.items() if value}))
+    _access.log(level, {key: value for key, value in entry.items() if value})
 
 
 def log_unexpected(error: Exception, trace: Trace) -> None:
