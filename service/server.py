@@ -15,7 +15,7 @@ from service.connection import Connection
 from service.errors import AddressUnavailable
 from service.page.routes import list_samples
 from service.protocols.openapi import RESEARCH_USE_ONLY
-from service.repository.repository import Repository, UnusedModel
+from service.repository.repository import Repository, ServedModel
 from service.settings import Settings
 
 LOOK_AGAIN_S = 0.1  # for a Ctrl-C that does not want to wait
@@ -146,7 +146,7 @@ def _models(repository: Repository) -> str:
     if not entries:
         return "none found; set LONGSKIP_MODELS"
     return ", ".join(
-        f"{e.name}/{e.version}" + (" (failed)" if isinstance(e, UnusedModel) else "")
+        f"{e.name}/{e.version}" + ("" if isinstance(e, ServedModel) else f" ({e.state})")
         for e in entries
     )
 

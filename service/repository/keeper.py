@@ -194,12 +194,12 @@ class Keeper:
             for version, entry in entries.items()
             if isinstance(entry, UnusedModel) and entry.state == "failed"
         ]
-        wanted = self._repository.policy(name).wanted(stamps, failed)
+        kept = self._repository.policy(name).tried(stamps, failed)
         for version, entry in entries.items():
             if name in self._unloaded:
                 if entry is None:
                     self._exchange.unload((name, version), stamps[version])
-            elif version not in wanted and not isinstance(entry, UnusedModel):
+            elif version not in kept and (entry is None or entry.state != "unloaded"):
                 await self._exchange.leave_aside((name, version))
 
     async def _watch(self) -> None:

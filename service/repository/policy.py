@@ -132,6 +132,15 @@ class Policy(BaseModel):
             chosen = set(self.versions)
         return (chosen | named) & set(there)
 
+    def tried(self, there: Collection[int], unusable: Collection[int]) -> set[int]:
+        """Return those wanted, and the unusable ones that ``latest`` passed over to get them."""
+        wanted = self.wanted(there, unusable)
+        if not isinstance(self.versions, Latest):
+            return wanted
+        newest = sorted(set(there) - set(unusable))[-self.versions.latest :]
+        oldest = newest[0] if len(newest) == self.versions.latest else 0
+        return wanted | {version for version in there if version > oldest}
+
     def named(self) -> set[int]:
         """Return all versions that the file names by number."""
         listed = self.versions if isinstance(self.versions, tuple) else ()

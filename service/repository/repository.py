@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from contract.errors import ModelNotFound
 from contract.spec import ModelSpec
@@ -35,6 +35,7 @@ class ServedModel:
     one_core: SegmentationModel | None = None
     stamp: Stamp = frozenset()
     complaint: str = ""
+    state: ClassVar[Literal["ready"]] = "ready"
 
     @property
     def key(self) -> ModelKey:
@@ -73,8 +74,8 @@ class IdleModel:
     version: int
     spec: ModelSpec = field(repr=False)
     stamp: Stamp = frozenset()
-    state: Literal["idle"] = "idle"
-    reason: str = "it is loaded when it is asked for"
+    state: ClassVar[Literal["idle"]] = "idle"
+    reason: ClassVar[str] = "it is loaded when it is asked for"
 
     @property
     def key(self) -> ModelKey:

@@ -20,8 +20,11 @@ from service.trace import Trace
 class Kept:
     """A repository that is kept, with its engine."""
 
-    def __init__(self, repository: Repository, engine: Engine, keeper: Keeper) -> None:
+    def __init__(
+        self, repository: Repository, engine: Engine, keeper: Keeper, settings: Settings
+    ) -> None:
         self.repository, self.engine, self.keeper = repository, engine, keeper
+        self.settings = settings
 
     def sha256(self) -> str:
         """Of the file that answers."""
@@ -45,7 +48,7 @@ async def keeping(root: Path, **settings: Any) -> AsyncIterator[Kept]:
         Engine(repository, chosen, Metrics()) as engine,
         Keeper(repository, engine, chosen) as keeper,
     ):
-        yield Kept(repository, engine, keeper)
+        yield Kept(repository, engine, keeper, chosen)
 
 
 @pytest.fixture(name="keeping")

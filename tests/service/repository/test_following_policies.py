@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from contract.errors import ModelNotFound
 from service.errors import ModelNotReady, PoliciesInvalid
 from service.repository.load import load_repository
-from service.repository.policy import POLICY_FILE
+from service.repository.policy import POLICY_FILE, read_policies
 from service.repository.repository import ServedModel
 from service.settings import Settings
 
@@ -232,5 +235,54 @@ def test_the_file_is_watched(root: Path, keeping: Keeping) -> None:
             async with asyncio.timeout(WITHIN_S):
                 while kept.repository.find("m").version != 1:
                     await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+
+
+FOLDERS = st.dictionaries(st.integers(1, 4), st.sampled_from(["good", "torn"]), min_size=1)
+POLICIES = st.fixed_dictionaries(
+    {
+        "versions": st.sampled_from(["all", "latest"])
+        | st.builds(lambda n: {"latest": n}, st.integers(1, 4))
+        | st.lists(st.integers(1, 4), min_size=1),
+        "aliases": st.dictionaries(st.sampled_from(["stable", "next"]), st.integers(1, 4)),
+    }
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(FOLDERS, POLICIES), min_size=2, max_size=4))
+def test_whatever_came_before_what_is_in_force_is_as_after_a_start(
+    four: Path, tmp_path_factory: Any, keeping: Keeping, steps: list[tuple[Any, Any]]
+) -> None:
+    root = tmp_path_factory.mktemp("folder")
+    good = (four / "m" / "1" / "model.onnx").read_bytes()
+
+    def put(folder: Any, policy: Any) -> None:
+        shutil.rmtree(root / "m", ignore_errors=True)
+        for version, kind in folder.items():
+            (root / "m" / str(version)).mkdir(parents=True)
+            content = good if kind == "good" else good[:100]
+            (root / "m" / str(version) / "model.onnx").write_bytes(content)
+        say(root, yaml.safe_dump({"m": policy}))
+
+    def seen(repository: Any) -> Any:
+        states = [(one.key, one.state) for one in repository.entries]
+        default = repository.default("m")
+        return states, default.version if default else None
+
+    async def run() -> None:
+        put(*steps[0])
+        async with keeping(root, max_loaded=1) as kept:  # read, not opened: it is quick
+            for folder, policy in steps[1:]:
+                before = kept.repository.policies
+                put(folder, policy)
+                await kept.keeper.refresh()
+                if kept.repository.policies == read_policies(root):
+                    fresh = load_repository(kept.settings)
+                    assert seen(kept.repository) == seen(fresh)
+                else:
+                    assert kept.repository.policies == before
+                    assert "the former one is in force" in kept.repository.complaint
 
     asyncio.run(run())
