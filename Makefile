@@ -68,14 +68,14 @@ docker-test: $(READY)  ## build and try the CPU service image (status 77: no Doc
 	$(BIN)/python docker/try_image.py
 
 .PHONY: bench
-bench: $(READY)  ## fit against a bare loop and MONAI, the service against session.run; an idle machine, 20 min
+bench: $(READY)  ## fit against a bare loop and MONAI, the service beside its peers; an idle machine, 45 min
 	$(BIN)/python -m benchmarks.fit_overhead --out benchmarks/results/fit_overhead.md
 	$(BIN)/python -m benchmarks.fit_overhead --setting small --steps 40 \
 	  --out benchmarks/results/fit_overhead_small.md
 	$(BIN)/python -m benchmarks.fit_monai --out benchmarks/results/fit_monai.md
 	$(BIN)/python -m benchmarks.fit_monai --setting small --steps 40 \
 	  --out benchmarks/results/fit_monai_small.md
-	$(BIN)/python -m benchmarks.service_overhead --out benchmarks/results/service_overhead.md
+	$(BIN)/python -m benchmarks.serving --out benchmarks/results/serving.md
 
 ADDRESS ?= http://127.0.0.1:8000
 .PHONY: fuzz

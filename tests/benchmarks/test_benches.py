@@ -1,9 +1,13 @@
 """Each bench runs and both its sides do the same work. What it measures is no matter of a test."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.serving import __main__ as serving
 
 pytestmark = pytest.mark.slow
 
@@ -52,16 +56,37 @@ def test_fit_and_nnunet_do_the_same_steps_on_the_same_net(run_bench: Any) -> Non
     _check_shape(record, rows=1, repeats=1)
 
 
-def test_the_service_and_the_raw_loop_give_the_same_labels(
-    run_bench: Any, build_threshold_model: Any, tmp_path: Path
+def test_the_service_gives_the_raw_loop_s_labels_and_a_page_comes_out(
+    repository_root: Path, build_threshold_model: Any, tmp_path: Path
 ) -> None:
-    models = tmp_path / "models"
+    models, page = tmp_path / "models", tmp_path / "serving.md"
     build_threshold_model(models / "bright" / "1" / "model.onnx", name="bright", channels=3)
-    record = run_bench(
-        "service_overhead",
-        *("--models", str(models), "--model", "bright", "--phantom", "65"),
-        *("--repeats", "2", "--seconds", "0.3", "--patience", "0"),
+    command = [sys.executable, "-m", "benchmarks.serving", "--only", "longskip", "--rounds", "1"]
+    command += ["--seconds", "0.2", "--models", str(models), "--model", "bright"]
+    finished = subprocess.run(
+        [*command, "--out", str(page)],
+        cwd=repository_root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    _check_shape(record, rows=3, repeats=2)
-    assert record["rows"][0]["facts"]["p50 ms"] > 0
-    assert record["settings"]["model"].startswith("bright/1, sha256 ")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    text = page.read_text()
+    assert "- all servers give the same labels: yes" in text
+    figures = {
+        cells[0]: cells[1:]
+        for line in text.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) > 5
+    }
+    for name in ("raw loop", "longskip"):
+        assert all(float(figure) >= 0 for figure in figures[name] if figure)
+    assert float(figures["longskip"][1]) > 0
+    assert text.count("met |") + text.count("**missed** |") == 7
+    assert page.with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_a_server_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serving.main(["--only", "nginx"])
+    assert "there is no nginx; there are: longskip, fastapi" in capsys.readouterr().err
