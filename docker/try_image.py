@@ -56,6 +56,10 @@ print(json.dumps({
     "not wanted": [name for name in ("torch", "pip", "training") if importlib.util.find_spec(name)],
 }))
 """
+ASK_FOR_METRICS = """
+import urllib.request
+print(urllib.request.urlopen("http://longskip:8000/metrics", timeout=10).read().decode())
+"""
 FOUND_WHEN_RIGHT = {
     "user": 10001,
     "capabilities": 0,
@@ -89,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             expect(True, f"healthy after {took_s:.0f} s")
             check_confinement(service)
             check_masks(service, options.models, options.model, options.images)
+            check_metrics(service)
             check_stop(service)
         left = service.leftovers()
         expect(not left, f"left behind: {', '.join(left) or 'nothing'}")
@@ -152,6 +157,16 @@ def check_masks(service: Composed, models: Path, name: str, images: Sequence[Pat
             f"{path.name}: mask of {len(inside)} bytes inside, {len(outside)} outside, "
             f"{foreground:.1%} foreground, {model.path.name}",
         )
+
+
+def check_metrics(service: Composed) -> None:
+    """Check that Prometheus would find the service by the name that its configuration has."""
+    told = service.python(ASK_FOR_METRICS)
+    expect("longskip_ready 1.0" in told, "http://longskip:8000/metrics tells that it is ready")
+    pairs = (line.rpartition(" ") for line in told.splitlines() if not line.startswith("#"))
+    limit = {name: value for name, _, value in pairs}["longskip_memory_limit_bytes"]
+    right = float(limit) == service.state(".HostConfig.Memory")
+    expect(right, f"longskip_memory_limit_bytes, the container's limit: {limit}")
 
 
 def file_of(sha256: str, folder: Path) -> Path:

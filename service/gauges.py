@@ -3,6 +3,7 @@
 import os
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,12 +11,16 @@ from prometheus_client.registry import Collector
 
 from contract.version import __version__
 from service.engine.engine import Engine
-from service.repository.repository import Entry, Repository, ServedModel
+from service.repository.repository import Repository, ServedModel
 from service.settings import Settings
 from service.trace import ModelKey
 
 STATES = ("ready", "idle", "failed", "unloaded")
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+# Of the process's own container, in the second and in the first version of Linux' cgroups.
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 # A hash is shown to tell files apart; the whole one stands in /v1/models.
 SHA256_CHARACTERS = 12
 
@@ -114,23 +119,19 @@ class Gauges(Collector):
                 model = entry.model
                 short = model.sha256[:SHA256_CHARACTERS]
                 info.add_metric((entry.name, version, short, model.provider, model.precision), 1)
-            for one in dict.fromkeys((*STATES, _state(entry))):
-                state.add_metric((entry.name, version, one), one == _state(entry))
+            for one in dict.fromkeys((*STATES, entry.state)):
+                state.add_metric((entry.name, version, one), one == entry.state)
         yield info
         yield state
 
 
-def memory_limit_bytes(cgroup_limit: Path = CGROUP_LIMIT) -> int:
+def memory_limit_bytes(cgroup_limits: Iterable[Path] = CGROUP_LIMITS) -> int:
     """Return how much memory this process's container may have, else how much there is."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(there, int(cgroup_limit.read_text()))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return there
-
-
-def _state(entry: Entry) -> str:
-    return "ready" if isinstance(entry, ServedModel) else entry.state
+    for path in cgroup_limits:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            return min(there, int(path.read_text()))
+    return there
 
 
 def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
