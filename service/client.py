@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from urllib.parse import quote
@@ -176,6 +177,12 @@ def _content(image: Image) -> bytes:
     return image if isinstance(image, bytes) else Path(image).read_bytes()
 
 
+def _with_id(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Give all attempts of a request one id: by it, an alias with a weight takes all or none."""
+    headers = {"X-Longskip-Request-Id": token_hex(8), **request.get("headers", {})}
+    return {**request, "headers": headers}
+
+
 def _settings(address: str, key: str | None, timeout_s: float) -> dict[str, Any]:
     return {
         "base_url": address,
@@ -228,6 +235,18 @@ def _parts(images: Sequence[Image], at_once: int) -> Iterator[Sequence[Image]]:
         raise ValueError(f"at_once must be 1 or more, got {at_once}")
     for begin in range(0, len(images), at_once):
         yield images[begin : begin + at_once]
+
+
+def _if_too_much(error: ServiceError, part: Sequence[Image]) -> list[Answer | ServiceError]:
+    """Return what became of images that were too many bytes: nothing yet, unless it is one."""
+    if error.kind != "body-too-large":
+        raise error
+    return [error] if len(part) == 1 else []
+
+
+def _halves(part: Sequence[Image]) -> list[Sequence[Image]]:
+    middle = len(part) // 2
+    return [part[:middle], part[middle:]] if middle else []
 
 
 def _answer(
@@ -322,14 +341,22 @@ class Client:
             model: as for ``segment``.
             version: as for ``segment``.
             options: as for ``segment``.
-            at_once: images in one request; the service has limits on their number and bytes.
+            at_once: images in one request; fewer where their bytes are more than the service takes.
 
         Raises:
             ServiceError: the service refused a whole request, or does not answer.
             OSError: a file cannot be read.
         """
-        for part in _parts(images, at_once):
-            yield from _answers(self._send(_segment_many_request(part, model, version, options)))
+        waiting = list(_parts(images, at_once))
+        while waiting:
+            part = waiting.pop(0)
+            try:
+                request = _segment_many_request(part, model, version, options)
+                answers = _answers(self._send(request))
+            except ServiceError as error:
+                answers = _if_too_much(error, part)
+                waiting[:0] = _halves(part)
+            yield from answers
 
     def compare(self, image: Image, *, models: Sequence[str], **options: object) -> dict[str, Any]:
         """Compare models on an image: areas by model, Dice and equal pixels by pair.
@@ -358,7 +385,7 @@ class Client:
         return found
 
     def _send(self, request: Mapping[str, Any]) -> httpx.Response:
-        attempt, began_s = 0, time.monotonic()
+        request, attempt, began_s = _with_id(request), 0, time.monotonic()
         while True:
             attempt += 1
             outcome: httpx.Response | httpx.TransportError
@@ -419,9 +446,18 @@ class AsyncClient:
         **options: object,
     ) -> AsyncIterator[Answer | ServiceError]:
         """Segment images, several in one request; see ``Client.segment_many``."""
-        for part in _parts(images, at_once):
-            request = await asyncio.to_thread(_segment_many_request, part, model, version, options)
-            for answer in _answers(await self._send(request)):
+        waiting = list(_parts(images, at_once))
+        while waiting:
+            part = waiting.pop(0)
+            try:
+                request = await asyncio.to_thread(
+                    _segment_many_request, part, model, version, options
+                )
+                answers = _answers(await self._send(request))
+            except ServiceError as error:
+                answers = _if_too_much(error, part)
+                waiting[:0] = _halves(part)
+            for answer in answers:
                 yield answer
 
     async def compare(
@@ -439,7 +475,7 @@ class AsyncClient:
         return found
 
     async def _send(self, request: Mapping[str, Any]) -> httpx.Response:
-        attempt, began_s = 0, time.monotonic()
+        request, attempt, began_s = _with_id(request), 0, time.monotonic()
         while True:
             attempt += 1
             outcome: httpx.Response | httpx.TransportError

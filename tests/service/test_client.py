@@ -60,6 +60,13 @@ def test_many_images_are_answered_in_order_and_faults_in_their_place(
                 assert answer.sha256 == alone.sha256
         assert [isinstance(one, ServiceError) for one in found] == [False] * 3 + [True, False]
         assert list(client.segment_many([], model="grey")) == []
+        # 2 MB is this service's limit on a body: seven together are too many, one of them alone.
+        noise = [images[0] + bytes(600_000)] * 6 + [bytes(2_100_000)]
+        many = [
+            one.status if isinstance(one, ServiceError) else 200
+            for one in client.segment_many(noise, model="grey")
+        ]
+        assert many == [200] * 6 + [413]
         with pytest.raises(ServiceError, match="no model of that name"):
             next(client.segment_many(images, model="nowhere"))
         with pytest.raises(ValueError, match="at_once"):
@@ -115,9 +122,11 @@ class _Busy(BaseHTTPRequestHandler):
 
     script: ClassVar[list[tuple[int, str | None]]] = []
     asked: ClassVar[list[float]] = []
+    ids: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
         self.asked.append(time.monotonic())
+        self.ids.append(self.headers["X-Longskip-Request-Id"])
         status, retry_after = self.script.pop(0) if self.script else (200, None)
         body = b'{"models": []}'
         self.send_response(status)
@@ -146,7 +155,7 @@ def asked_by(
     busy: str, script: list[tuple[int, str | None]], **options: Any
 ) -> tuple[int | None, list[float]]:
     """The status that is raised, None where it ends well, and the waits between the attempts."""
-    _Busy.script[:], _Busy.asked[:] = script, []
+    _Busy.script[:], _Busy.asked[:], _Busy.ids[:] = script, [], []
     status = None
     with Client(busy, **options) as client:
         try:
@@ -162,6 +171,16 @@ def test_it_waits_as_long_as_it_is_told(busy: str, status: int) -> None:
     assert ended is None
     assert len(waits_s) == 2
     assert waits_s[0] >= 1
+
+
+def test_all_attempts_have_one_id_and_each_request_its_own(busy: str) -> None:
+    for _ in range(2):
+        asked_by(busy, [(429, "0"), (429, "0")])
+        first, *others = _Busy.ids
+        assert first
+        assert others == [first, first]
+        asked_by(busy, [])
+        assert _Busy.ids != [first]
 
 
 def test_a_time_of_day_is_waited_for_too(busy: str) -> None:
