@@ -4,6 +4,8 @@ import ast
 import asyncio
 import re
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import PlainTextResponse
 
 from service.app import create_app
-from service.client import _Retries
+from service.client import Client
 from service.settings import Settings
 
 
@@ -91,9 +94,37 @@ def test_a_request_that_nobody_answered_is_503_come_again(again: ModuleType) -> 
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:longskip:problem:replica-lost"
-    wait_s = _Retries(attempts=2).wait_s(1, answer)
-    assert wait_s is not None
-    assert wait_s <= 1
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_the_services_client_asks_again_by_itself(again: ModuleType) -> None:
+    told = {"Model": "m", "Version": "1", "Sha256": "0", "Provider": "p", "Precision": "fp32"}
+    headers = {f"X-Longskip-{name}": value for name, value in (*told.items(), ("Request-Id", "r"))}
+    asked = 0
+
+    async def dies_once(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await PlainTextResponse("mask", headers=headers)(scope, receive, send)
+
+    config = uvicorn.Config(
+        again.SayComeAgain(dies_once), port=0, lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with Client(f"http://127.0.0.1:{port}") as client:
+            assert client.segment(b"image", model="m").content == b"mask"
+        assert asked == 2
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_rays_own_503_says_when_and_the_services_stays_as_it_is(again: ModuleType) -> None:
