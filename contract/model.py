@@ -31,6 +31,7 @@ from contract.session import (
     is_out_of_memory,
     open_session,
     run_options,
+    trim_heap,
 )
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
@@ -179,7 +180,7 @@ class Model:
             self._run_bound(feeds, answers, run_options(self.provider, pixels=pixels))
         except Exception as error:  # onnxruntime's classes share no root of their own
             if is_out_of_memory(error):
-                self._hand_memory_back()
+                self.hand_memory_back()
                 raise OutOfMemory(
                     f"a run of {self.spec.name} on {list(image_nchw.shape)} needs more memory than "
                     "there is now; send the image again in a moment, or a smaller one"
@@ -310,11 +311,11 @@ class Model:
                 )
         return found
 
-    def _hand_memory_back(self) -> None:
+    def hand_memory_back(self) -> None:
         """Run next to nothing, with the order to hand back what no run needs now.
 
-        A run that fails for want of memory keeps what it has taken until then, and a small one
-        (see ``run_options``) for good: 260 MB in place of 98 after one of 900 x 900.
+        Otherwise runs below ``SHRINK_FROM_PIXELS`` keep it for good, also those that failed for
+        want of more: 260 MB in place of 98 after one of 900 x 900.
         """
         nothing = np.zeros((1, self.spec.channels, *(1,) * self.spec.dims), np.float32)
         with contextlib.suppress(Exception):  # too little memory even for that
@@ -323,6 +324,7 @@ class Model:
                 {"image": nothing},
                 run_options(self.provider, pixels=SHRINK_FROM_PIXELS),
             )
+        trim_heap()
 
     def _check_image(self, image: NDArray[np.float32], *, axes: str) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.float32:

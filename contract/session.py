@@ -125,6 +125,13 @@ def run_options(provider: str, *, pixels: int) -> ort.RunOptions:
     return options
 
 
+def trim_heap() -> None:
+    """Hand memory that was freed back to the system, where its C library (glibc) keeps it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def usable_cores() -> int:
     """Cores that this process may use: its affinity mask where the system has one."""
     if hasattr(os, "sched_getaffinity"):

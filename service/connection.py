@@ -1,24 +1,45 @@
-"""One client's connection: bounded in time where uvicorn bounds nothing.
+"""One client's connection: bounded in time and size where uvicorn bounds nothing.
 
-uvicorn waits for a request's head for ever, and for ever for a client that does not read its
-answer. Bodies and answers under way have the deadline of ``protocols/v1_segment.py``.
+uvicorn waits for a request's head for ever, takes one of any size, and waits for ever for a client
+that does not read its answer. Bodies and answers under way have the deadline of
+``protocols/v1_segment.py``.
 """
 
 import asyncio
+import json
 import socket
+from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # A head is a few hundred bytes, so only a client that does not want to send it takes longer.
 HEAD_WITHIN_S = 10.0
+# Method, address and headers; browsers and proxies stay below 32 kB.
+HEAD_MAX_BYTES = 1 << 16
+# So long is read and thrown away what comes behind a head that was refused: a connection closed on
+# unread bytes is reset, and the reset may overtake the answer.
+DISCARD_FOR_S = 1.0
 # Of an answer, after the client's system took the last byte of it.
 UNREAD_WITHIN_S = 60.0
 
 
+MALFORMED = "the request does not parse as HTTP/1.1; send it by an HTTP client"
+TOO_LARGE = (
+    f"the address and headers have more than {HEAD_MAX_BYTES} bytes; send what is large in the body"
+)
+
+
+class HeadTooLarge(Exception):
+    """Ends the parsing of a request; the client is told by ``send_400_response``."""
+
+
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on the wait for a head, and one on unread answers."""
+    """uvicorn's protocol with limits on the wait for a head and its size, and on unread answers."""
 
     _head_due: asyncio.TimerHandle | None = None
+    _in_head = False
+    _head_bytes = 0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -28,19 +49,56 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Wait for the next head from its first byte on; until then uvicorn's keep-alive counts."""
+        if self._refused:
+            return
         if self._head_due is None and (self.cycle is None or self.cycle.response_complete):
             self._wait_for_head()
+        of_a_head = self._in_head
         super().data_received(data)
+        if of_a_head and self._in_head:  # nothing else was in it
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES and not self._refused:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Count the bytes of a new head."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Go on, for the head is there."""
+        """Go on, for the head is there.
+
+        Raises:
+            HeadTooLarge: it is larger than any that is meant well.
+        """
         self._stop_waiting()
+        self._head_bytes = len(self.url) + sum(len(name) + len(of) for name, of in self.headers)
+        if self._head_bytes > HEAD_MAX_BYTES:
+            raise HeadTooLarge
+        self._in_head = False
         super().on_headers_complete()
+
+    def send_400_response(self, _msg: str) -> None:
+        """Refuse a request that the parser gave up, also because of ``HeadTooLarge``."""
+        if self._head_bytes > HEAD_MAX_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, MALFORMED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, for nobody is there."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer without the app, which has seen nothing of the request, and end the connection."""
+        self._refused = True
+        self.transport.write(_refusal(status, detail))
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # a former answer is under way on it
+            return
+        self.transport.write_eof()
+        self.loop.call_later(DISCARD_FOR_S, self.transport.close)
 
     def _wait_for_head(self) -> None:
         self._head_due = self.loop.call_later(HEAD_WITHIN_S, self.transport.abort)
@@ -49,6 +107,24 @@ class Connection(HttpToolsProtocol):
         if self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
+
+
+def _refusal(status: HTTPStatus, detail: str) -> bytes:
+    """Return a whole answer, in the form of ``/v1`` with the member that ``/v2`` has."""
+    slug = "head-too-large" if status != HTTPStatus.BAD_REQUEST else "malformed-request"
+    problem = {
+        "type": f"urn:longskip:problem:{slug}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "error": detail,
+    }
+    body = json.dumps(problem).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def _limit_unread(transport: asyncio.Transport) -> None:

@@ -63,6 +63,9 @@ class SegmentationModel(Protocol):
     ) -> Segmentation:
         """Segment one image, in tiles where it is large or where that is asked for."""
 
+    def hand_memory_back(self) -> None:
+        """Keep no memory of earlier runs."""
+
 
 def answer_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Any]:
     """Run images of equal size and return, per job, what its request waits for or an error."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -28,6 +28,10 @@ Run: TypeAlias = "asyncio.Future[list[Any]]"
 """What one run gives, per image, in order: what its request waits for, or an error."""
 ObserveBatch = Callable[[int, float], None]
 """Called with the number of images and the seconds of each batch that was run."""
+# Runs past this size keep memory that is worth handing back when none came for a while; at once it
+# would cost each an eighth of its time.
+LARGE_PIXELS = 256 * 256
+KEPT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Scheduler:
         )
         self._whole_run: Run | None = None
         self._lane_runs: set[Run] = set()
+        self._hand_back_due: asyncio.TimerHandle | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -121,6 +126,7 @@ class Scheduler:
     async def close(self) -> None:
         """Wait for no image: who still waits for one is cancelled."""
         self._queue.drop_all()
+        self._hand_back_never()
         for run in (*self._lane_runs, *([self._whole_run] if self._whole_run is not None else [])):
             run.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
@@ -213,6 +219,7 @@ class Scheduler:
         trace.add("decode", job.started_s, decoded_s)
         trace.add("run", decoded_s, encoding_s)
         trace.add("encode", encoding_s, job.finished_s)
+        trace.tiled |= image.tiled
         return body
 
     async def _wait_for(
@@ -285,6 +292,8 @@ class Scheduler:
         self._lane_runs.discard(run)
         if run is self._whole_run:
             self._whole_run = None
+        if any(job.pixels > LARGE_PIXELS for job in batch):
+            self._hand_back_later()
         finished_s = monotonic()
         self._observe_batch(len(batch), finished_s - started_s)
         for job in batch:
@@ -294,6 +303,19 @@ class Scheduler:
             _hand_out(batch, run)
         finally:
             self._begin_runs()
+
+    def _hand_back_later(self) -> None:
+        self._hand_back_never()
+        loop = asyncio.get_running_loop()
+        self._hand_back_due = loop.call_later(KEPT_S, self._hand_back)
+
+    def _hand_back_never(self) -> None:
+        if self._hand_back_due is not None:
+            self._hand_back_due.cancel()
+
+    def _hand_back(self) -> None:
+        with suppress(RuntimeError):  # no thread can be started
+            self._threads.submit(self._model.hand_memory_back)
 
 
 def _hand_out(batch: Sequence[Job], run: Run) -> None:

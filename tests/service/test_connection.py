@@ -1,5 +1,6 @@
 """A client that never finishes its head, or never reads, does not hold a connection for ever."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -120,3 +121,65 @@ def test_an_answer_that_nobody_reads_is_given_up(
         assert b"200 OK" in start
         time.sleep(4)
         assert len(start + read_to_end(opened)) < 9 * side * side
+
+
+def head_with(*, url: int = 0, header: int = 0, headers: int = 0) -> bytes:
+    """Return a head padded by so many bytes in its address, in one header, in many headers."""
+    many = "".join(f"X-{n}: {'x' * 90}\r\n" for n in range(headers // 100))
+    text = (
+        f"GET /v2/health/live?{'x' * url} HTTP/1.1\r\nHost: x\r\nX-Large: {'x' * header}\r\n{many}"
+    )
+    return text.encode() + b"\r\n"
+
+
+@pytest.mark.parametrize("where", ["url", "header", "headers"])
+def test_a_giant_head_is_refused_and_a_large_one_is_not(address: str, where: str) -> None:
+    with connected(address) as opened:
+        opened.sendall(head_with(**{where: 60_000}))
+        assert opened.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+        opened.sendall(head_with(**{where: 70_000}))
+        answer = read_to_end(opened)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
+    told = json.loads(body)
+    assert told["type"] == "urn:longskip:problem:head-too-large"
+    assert told["detail"] == told["error"]
+
+
+def test_a_head_without_end_is_cut_off(address: str) -> None:
+    with connected(address) as opened:
+        opened.sendall(WHOLE_HEAD[:-2])
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_headers(opened)
+
+
+def send_headers(opened: socket.socket) -> None:
+    for _ in range(100_000):
+        opened.sendall(b"X-Large: " + b"x" * 10_000 + b"\r\n")
+        time.sleep(0.001)
+
+
+def test_what_is_no_http_is_told_so(address: str) -> None:
+    with connected(address) as opened:
+        opened.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")  # TLS
+        answer = read_to_end(opened)
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+
+
+def test_a_bad_head_behind_a_request_under_way_ends_both(
+    address: str, gated_model: Any, encode_png: Any, make_pixels: Any
+) -> None:
+    body = encode_png(make_pixels(9, 9))
+    head = (
+        f"POST /v1/models/gated/segment HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with connected(address) as opened:
+        opened.sendall(head.encode() + body)
+        assert gated_model.entered.acquire(timeout=WITHIN_S)
+        opened.sendall(head_with(header=70_000))
+        assert b" 431 " in read_to_end(opened)
+        gated_model.gate.set()
+    with connected(address) as opened:
+        opened.sendall(WHOLE_HEAD)
+        assert b"200 OK" in opened.recv(1 << 16)

@@ -11,6 +11,7 @@ import pytest
 
 from contract.errors import OutOfMemory
 from contract.model import Model, Segmentation
+from service.engine import scheduler
 from service.engine.budget import PixelBudget
 from service.engine.scheduler import Lanes, Scheduler
 from service.trace import begin_trace
@@ -227,5 +228,23 @@ def test_an_image_that_nobody_waits_for_gives_its_memory_back_at_once(
         await asyncio.gather(first, waits[1])
         assert bench.whole.ran == [(1, 1, 2, 2), (1, 1, 30, 30)]
         assert bench.budget.held_pixels == 0
+
+    play(scene, lanes=2)
+
+
+def test_memory_goes_back_when_no_large_image_came_for_a_while(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "KEPT_S", 0.2)
+    handed_back = threading.Event()
+
+    async def scene(bench: Bench) -> None:
+        monkeypatch.setattr(bench.whole, "hand_memory_back", handed_back.set, raising=False)
+        bench.whole.let_go.release(2)
+        await bench.send(256, 256)
+        await asyncio.sleep(0.4)
+        assert not handed_back.is_set()  # small ones keep theirs
+        await bench.send(256, 257)
+        assert await asyncio.to_thread(handed_back.wait, WITHIN_S)
 
     play(scene, lanes=2)
