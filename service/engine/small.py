@@ -29,6 +29,7 @@ class SmallImage:
         size_hw: as the file's header says.
         decode_s: seconds that decoding took.
         encode_s: seconds that encoding took.
+        tiled: whether the answer was put together from tiles.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class SmallImage:
         self._pixels_hwc: NDArray[Any] | None = None
         self.decode_s = 0.0
         self.encode_s = 0.0
+        self.tiled = False
 
     def read(self) -> NDArray[np.float32]:
         """Return the raw intensities ``[C, H, W]``."""
@@ -55,6 +57,7 @@ class SmallImage:
     def write(self, segmentation: Segmentation) -> bytes:
         """Return the answer's body."""
         began_s = time.monotonic()
+        self.tiled = segmentation.tiled
         body = self._encode(segmentation, self._pixels_hwc)
         self.encode_s = time.monotonic() - began_s
         return body
