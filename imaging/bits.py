@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from imaging.npz import write_npz
 
-# Of bytes that differ from the one before them: past that, zlib takes time and gains nothing (1024²,
-# noise: 0.9 ms against 0.2).
+# Of bytes that differ from the one before them: past that, zlib takes time and gains nothing
+# (1024², noise: 0.9 ms against 0.2).
 _WORTH_DEFLATING = 0.25
 
 
