@@ -27,6 +27,7 @@ CORES_EACH = 1
 # Ray would let 5 in and keep the others waiting, where nobody sees them: the service's own queue is
 # bounded, tells 429 with the seconds to wait, and drops who went away.
 LET_IN_PER_QUEUE_PLACE = 2
+TELL_WITHIN_S = 5.0
 
 
 @serve.deployment(
@@ -71,8 +72,11 @@ def routes_of_all_replicas() -> APIRouter:
         """Tell what all replicas tell, each under its label ``replica``."""
         here = serve.get_replica_context()
         handle = serve.get_deployment_handle(here.deployment, here.app_name)
-        told = await handle.broadcast("exposition").results_async()
-        return Response(merge_expositions(dict(told)), media_type=CONTENT_TYPE_LATEST)
+        asked = handle.broadcast("exposition")
+        told = await asked.results_async(timeout_s=TELL_WITHIN_S, return_exceptions=True)
+        # An exception stands for a replica that is gone.
+        by_replica = dict(one for one in told if not isinstance(one, BaseException))
+        return Response(merge_expositions(by_replica), media_type=CONTENT_TYPE_LATEST)
 
     @router.post("/v2/repository/models/{model}/load")
     @router.post("/v2/repository/models/{model}/unload")

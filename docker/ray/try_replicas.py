@@ -100,14 +100,17 @@ def check_replicas(address: str, options: argparse.Namespace, replicas: int) -> 
     before = seen.total()
     lost = min(first)
     os.kill(lost, signal.SIGKILL)
-    for thread in threads:
-        thread.join()
+    metrics = Counter[int]()
+    while any(thread.is_alive() for thread in threads):
+        metrics[httpx.get(f"{address}/metrics", timeout=60, trust_env=False).status_code] += 1
+        time.sleep(0.2)
     print(f"    {dict(seen)}; {before} of them before process {lost} was killed")
     expect(seen["right"] > before, "answers went on after one was killed")
     expect(seen["wrong"] == 0, "no wrong answer")
     other = {kind for kind in seen if kind not in ("right", "503", "connection")}
     expect(not other, "nothing but right answers and failures after which one asks again")
     expect(seen["gave up"] == 0, "the service's own client saw none of it")
+    expect(set(metrics) <= {200, 503}, f"/metrics went on meanwhile: {dict(metrics)}")
     began_s = time.monotonic()
     while len(replica_pids() - {lost}) < replicas or expositions(address) < replicas:
         if time.monotonic() - began_s > BACK_WITHIN_S:
