@@ -92,20 +92,30 @@ def read_options(request: Request) -> SegmentOptions:
     """Return the options of a request's query.
 
     Raises:
-        RequestInvalid: an option is named twice; FastAPI would take the last without a word.
+        RequestInvalid: an option is named twice.
         RequestValidationError: an option that there is not, or a value that it does not take.
     """
-    given = request.query_params
-    if len(given.multi_items()) > len(given):
-        names = [name for name, _ in given.multi_items()]
-        repeated = [name for name in SegmentOptions.model_fields if names.count(name) > 1]
-        if repeated:
-            raise RequestInvalid(
-                f"the query names {', '.join(repeated)} more than once; give each option once"
-            )
+    check_named_once(request, SegmentOptions)
     try:
-        return SegmentOptions.model_validate(dict(given))
+        return SegmentOptions.model_validate(dict(request.query_params))
     except ValidationError as error:
         faults = error.errors(include_url=False)
         places = [{**fault, "loc": ("query", *fault["loc"])} for fault in faults]
         raise RequestValidationError(places) from error
+
+
+def check_named_once(request: Request, options: type[BaseModel]) -> None:
+    """Refuse a query that names an option twice; FastAPI would take the last without a word.
+
+    Raises:
+        RequestInvalid: it does.
+    """
+    given = request.query_params.multi_items()
+    if len(given) == len(request.query_params):
+        return
+    names = [name for name, _ in given]
+    repeated = [name for name in options.model_fields if names.count(name) > 1]
+    if repeated:
+        raise RequestInvalid(
+            f"the query names {', '.join(repeated)} more than once; give each option once"
+        )

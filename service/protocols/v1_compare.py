@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
-from contract.errors import RequestInvalid
 from contract.spec import NAME_PATTERN, ModelSpec
 from imaging.decode import Orientation
 from service.engine.admit import admit
@@ -20,6 +19,7 @@ from service.engine.compare import (
 )
 from service.engine.decode import DecodedRequest, decode
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
+from service.protocols.segment_options import check_named_once
 from service.protocols.skip_gain import choose_gains
 from service.protocols.wait import arriving, wait_while_wanted
 from service.repository.policy import ALIAS_PATTERN, named_version
@@ -121,7 +121,7 @@ async def compare(request: Request, options: Annotated[CompareOptions, Query()])
     """
     running: Running = request.app.state.running
     trace: Trace = request.scope[SCOPE_KEY]
-    _check_named_once(request)
+    check_named_once(request, CompareOptions)
     named = named_models(options.models)
     found = [running.repository.find(*one) for one in named]
     check_comparable([one.spec for one in found], options.format)
@@ -149,16 +149,6 @@ def named_models(spelled: str) -> list[tuple[str, Asked]]:
     """Return names and versions of ``nuclei,nuclei@3,nuclei@canary``."""
     parted = [one.partition("@") for one in spelled.split(",")]
     return [(name, named_version(version) if version else None) for name, _, version in parted]
-
-
-def _check_named_once(request: Request) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    repeated = [name for name in CompareOptions.model_fields if names.count(name) > 1]
-    if repeated:
-        raise RequestInvalid(
-            f"the query names {', '.join(repeated)} more than once; give each option once, the "
-            "models with commas between them"
-        )
 
 
 async def _answer(
