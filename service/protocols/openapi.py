@@ -1,9 +1,10 @@
 """The words and examples of ``/openapi.json``."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+if TYPE_CHECKING:  # --help says the words below, and need not wait for it
+    from fastapi import FastAPI
 
 TITLE = "Longskip"
 SUMMARY = "Segmentation of medical images by U-Nets with and without long skips."
@@ -263,11 +264,11 @@ _RETRY_AFTER: dict[str, Any] = {
 }
 
 
-def complete(app: FastAPI) -> dict[str, Any]:
+def complete(app: "FastAPI") -> dict[str, Any]:
     """Return FastAPI's text with what all operations share: headers, and answers about keys."""
     if app.openapi_schema is not None:
         return app.openapi_schema
-    text = FastAPI.openapi(app)
+    text = type(app).openapi(app)
     text["components"]["securitySchemes"] = {
         "key": {
             "type": "http",
