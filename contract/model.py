@@ -100,18 +100,22 @@ class Model:
 
         Raises:
             ModelNotFound: there is no such file.
-            ModelBroken: it is no ONNX model, or inputs and outputs are off the contract.
+            ModelBroken: it is no ONNX model, its inputs and outputs are off the contract, or it
+                changed meanwhile.
             SpecMissing, SpecInvalid, SpecTooNew: the spec cannot be used.
             DeviceUnavailable: the device asked for cannot be used here.
             GoldenMismatch: the stored answer did not come back.
         """
         path = Path(path)
+        before = _identity(path)
         session = open_session(path, device=device, threads=threads)
         metadata = session.get_modelmeta().custom_metadata_map
         spec = ModelSpec.from_metadata(metadata, source=str(path))
         takes_statistics = check_interface(session, spec, source=str(path))
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if _identity(path) != before:  # the sum could be of one file and the session of another
+            raise ModelBroken(f"{path} changed while it was opened; open it again")
         model = cls(
             path=path,
             spec=spec,
@@ -370,6 +374,15 @@ class Model:
                 f"[1 or {batch}, {self.spec.channels}, 2] (mean, std)"
             )
         return np.ascontiguousarray(statistics)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from one that takes its place; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_outputs(outputs: Collection[str], known: Collection[str]) -> None:

@@ -78,6 +78,8 @@ def _written(job: Job, outcome: Segmentation | Exception) -> Any:
         return outcome
     try:
         return job.image.write(outcome)
+    except MemoryError as error:
+        return _out_of_memory(error)
     except Exception as error:
         return error
 

@@ -5,6 +5,7 @@ import onnxruntime as ort
 import pytest
 from scipy.ndimage import uniform_filter
 
+from contract import model as model_module
 from contract.errors import (
     ChannelMismatch,
     GoldenMismatch,
@@ -16,6 +17,7 @@ from contract.errors import (
     SpecTooNew,
 )
 from contract.model import Model
+from contract.session import open_session
 from contract.spec import Tiles
 from contract.statistics import image_statistics
 
@@ -233,3 +235,22 @@ def _resident_mb() -> float:
     except OSError:
         pytest.skip("the system has no /proc")
     return int(line.split()[1]) / 1024
+
+
+def test_a_file_that_changes_while_it_is_opened_is_refused(
+    tmp_path, build_threshold_model, monkeypatch
+):
+    """Otherwise its checksum, which answers carry, could be of another file than the answers."""
+    path = build_threshold_model(tmp_path / "model.onnx")
+    other = build_threshold_model(tmp_path / "other.onnx", threshold=0.25)
+
+    def open_and_replace(file, **options):
+        session = open_session(file, **options)
+        other.replace(path)
+        return session
+
+    monkeypatch.setattr(model_module, "open_session", open_and_replace)
+    with pytest.raises(ModelBroken, match="changed while it was opened"):
+        Model.open(path, device="cpu", threads=1)
+    monkeypatch.undo()
+    assert Model.open(path, device="cpu", threads=1).sha256
