@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,29 @@ def test_the_stock_client_lists_loads_and_unloads(root: Path, start_service: Any
             assert refused.value.status() in ("400", "404")
         with pytest.raises(InferenceServerException, match="no parameters"):
             stock.load_model("m", config='{"max_batch_size": 1}')
+
+
+@pytest.mark.parametrize("place", ["/v1/models/m/segment", "/v1/models/m/segment-many"])
+def test_who_sends_its_image_while_the_model_is_unloaded_gets_its_answer(
+    root: Path, start_service: Any, make_pixels: Any, encode_png: Any, place: str
+) -> None:
+    image = encode_png(make_pixels(64, 64))
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="i"\r\n\r\n'
+    body += image + b"\r\n--b--\r\n"
+    head = f"POST {place} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n"
+    head += f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    with start_service(models=root, dev=True, reload=False) as service:
+        address = service.address.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1])), timeout=30) as slow:
+            slow.sendall(head.encode() + body[:100])
+            time.sleep(0.3)  # it has found its model by now, or is refused below
+            unload = f"{service.address}/v2/repository/models/m/unload"
+            assert httpx.post(unload, timeout=30, trust_env=False).status_code == 200
+            slow.sendall(body[100:])
+            answer = b"".join(iter(lambda: slow.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
+        ready = httpx.get(f"{service.address}/v2/models/m/ready", trust_env=False)
+        assert ready.status_code == 400
 
 
 def test_without_a_key_or_dev_nothing_is_loaded(client: httpx.Client) -> None:
@@ -123,6 +148,9 @@ def test_files_change_under_load_and_every_answer_is_of_the_file_it_names(
                     os.replace(target.with_suffix(".tmp"), target)
                 url = f"{service.address}/v2/repository/models/m/load"
                 assert httpx.post(url, timeout=30, trust_env=False).status_code == 200
+                so_far, until_s = len(seen), time.monotonic() + 30
+                while len(seen) < so_far + 4 and time.monotonic() < until_s:  # one answer each
+                    time.sleep(0.01)
         finally:
             stop.set()
             for thread in threads:
