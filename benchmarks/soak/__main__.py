@@ -51,9 +51,7 @@ EXAMPLES = """examples:
 HOSTILE_SHARE = 0.1
 IMAGES = 40
 START_WITHIN_S = 120.0
-SETTLE_S = 8.0
-# Of files and threads; and of memory, as a share.
-FEW, GROWTH_MAX = 8, 0.10
+FEW = 8  # files or threads
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,7 @@ class Outcome:
         health_failures: times that health did not answer.
         attacks: what was seen of each.
         exit_status: after SIGTERM.
+        growth_max: by which share memory may have grown.
     """
 
     tally: Tally
@@ -85,6 +84,7 @@ class Outcome:
     health_failures: int
     attacks: Sequence[str]
     exit_status: int
+    growth_max: float
 
     def failures(self) -> list[str]:
         """Return what must not be."""
@@ -93,7 +93,7 @@ class Outcome:
         found += [f"{n} answers {s}" for s, n in tally.statuses().items() if s >= 500]
         for name, then in (("the largest request", self.largest), ("all", self.after)):
             growth = then.rss_mb / self.before.rss_mb - 1
-            if growth > GROWTH_MAX:
+            if growth > self.growth_max:
                 found.append(f"memory grew by {growth:.0%} after {name}")
         for what in ("threads", "files"):
             grown = getattr(self.after, what) - getattr(self.before, what)
@@ -153,11 +153,11 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
     tally = Tally()
     with served(root, asked.log or folder / "service.log") as (address, process):
         _visit(address, [draw(random) for _ in range(200)] + hostile, tally)
-        time.sleep(SETTLE_S)
+        time.sleep(asked.settle)
         before = vitals_of(process.pid)
         large = _large_image(asked.largest)
         _visit(address, [segment_case(names[0], large, truth)], tally)
-        time.sleep(1.0)
+        time.sleep(asked.settle)
         largest = vitals_of(process.pid)
         swaps = Swaps(root, names, files, np.random.default_rng(asked.seed + 1))
         pulse = Pulse(address, process.pid)
@@ -173,7 +173,7 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
             client.join()
         swaps.stop()
         pulse.stop()
-        time.sleep(SETTLE_S)
+        time.sleep(asked.settle)
         after = vitals_of(process.pid)
         waiting = _queued(address)
         process.send_signal(signal.SIGTERM)
@@ -190,6 +190,7 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
         health_failures=pulse.failures,
         attacks=attacks,
         exit_status=status,
+        growth_max=asked.growth,
     )
 
 
@@ -285,6 +286,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=at_least(1), default=8, help="(8)")
     parser.add_argument("--half-open", type=at_least(1), default=1000, help="uploads (1000)")
     parser.add_argument("--largest", type=at_least(16), default=2048, help="side in px (2048)")
+    parser.add_argument(
+        "--settle", type=float, default=8.0, help="seconds of rest before memory is read (8)"
+    )
+    parser.add_argument(
+        "--growth", type=float, default=0.1, help="share by which memory may grow (0.1)"
+    )
     parser.add_argument("--seed", type=at_least(0), default=0, help="(0)")
     parser.add_argument("--log", type=Path, help="keep the service's log here")
     asked = parser.parse_args(arguments)
