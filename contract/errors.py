@@ -14,6 +14,7 @@
     │   └── GoldenMismatch             the stored answer did not come back on this provider
     ├── DeviceUnavailable              a GPU was asked for and is not there
     ├── OutOfMemory                    a run needs more memory than the device has now
+    ├── RunHalted                      nobody wanted the run's answer any more
     ├── ModelNotFound                  no such model or version in the repository
     ├── RequestInvalid                 a request whose options do not fit
     ├── DataError                      a training data set that would break training
@@ -48,6 +49,7 @@ __all__ = [
     "ModelNotFound",
     "OutOfMemory",
     "RequestInvalid",
+    "RunHalted",
     "SpecInvalid",
     "SpecMissing",
     "SpecTooNew",
@@ -85,6 +87,10 @@ class DeviceUnavailable(LongskipError):
 
 class OutOfMemory(LongskipError):
     """A run needs more memory than its device has now."""
+
+
+class RunHalted(LongskipError):
+    """A run was ended from outside, because nobody wants its answer any more."""
 
 
 class ModelNotFound(LongskipError):

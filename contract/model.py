@@ -22,8 +22,10 @@ from contract.errors import (
     ModelBroken,
     OutOfMemory,
     RequestInvalid,
+    RunHalted,
 )
 from contract.golden import check_golden
+from contract.halt import Halt
 from contract.interface import check_interface
 from contract.session import (
     SHRINK_FROM_PIXELS,
@@ -146,6 +148,7 @@ class Model:
         statistics: NDArray[np.float32] | None = None,
         skip_gain: NDArray[np.float32] | None = None,
         outputs: Sequence[str] = ("labels",),
+        halt: Halt | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Run the graph once on a batch of images of equal size.
 
@@ -157,6 +160,7 @@ class Model:
                 ``[1 or N, levels]``; None leaves them as they were trained. Only for files that
                 were exported with it (``spec.skip_gain_strides``).
             outputs: which of ``self.outputs`` to compute and fetch.
+            halt: ends the run when it is asked to.
 
         Returns:
             One array per output: labels uint8 ``[N, H, W]`` (multilabel ``[N, K, H, W]``),
@@ -166,6 +170,7 @@ class Model:
             RequestInvalid: wrong type or number of axes, or an output that there is not.
             ChannelMismatch: another number of channels than the model takes.
             OutOfMemory: the run needs more than there is; what it took was handed back.
+            RunHalted: ``halt`` was asked to end it.
             ModelBroken: the graph failed.
         """
         self._check_image(image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
@@ -178,11 +183,16 @@ class Model:
             feeds["skip_gain"] = checked_rows(self.spec, skip_gain, batch=len(image_nchw))
         answers = {name: self._empty_answer(name, image_nchw.shape) for name in outputs}
         pixels = image_nchw.size // self.spec.channels
+        options = run_options(self.provider, pixels=pixels)
+        if halt is not None:
+            halt.watch(options)
         try:
             if pixels <= UNBOUND_PIXELS:
-                return self._run_unbound(feeds, answers)
-            self._run_bound(feeds, answers, run_options(self.provider, pixels=pixels))
+                return self._run_unbound(feeds, answers, options)
+            self._run_bound(feeds, answers, options)
         except Exception as error:  # onnxruntime's classes share no root of their own
+            if halt is not None and halt.asked:
+                raise RunHalted("the run was ended before its answer was there") from error
             if is_out_of_memory(error):
                 self.hand_memory_back()
                 raise OutOfMemory(
@@ -203,6 +213,7 @@ class Model:
         skip_gain: Sequence[float] | None = None,
         progress: Progress | None = None,
         in_tiles: bool = False,
+        halt: Halt | None = None,
     ) -> Segmentation:
         """Segment one image, in tiles where it is past the model's whole-image limit.
 
@@ -214,9 +225,11 @@ class Model:
                 see ``run``.
             progress: called with (tiles done, tiles in all) where the image is tiled.
             in_tiles: tile it below the limit, too, where there is no memory for it whole.
+            halt: ends the work when it is asked to, between two tiles or within one.
 
         Raises:
             OutOfMemory: a run needs more than there is.
+            RunHalted: ``halt`` was asked to end it.
             RequestInvalid: wrong type or number of axes, or gains that the model does not take.
             ChannelMismatch: another number of channels than the model takes.
             ImageTooLarge: past the limit, and the model cannot be tiled.
@@ -227,9 +240,9 @@ class Model:
         height, width = image_chw.shape[1:]
         rows = None if skip_gain is None else np.array([skip_gain], np.float32)
         if in_tiles or height * width > self.spec.whole_image_max_pixels:
-            return self._segment_tiled(image_chw, probabilities, rows, progress)
+            return self._segment_tiled(image_chw, probabilities, rows, progress, halt)
         outputs = self.outputs if probabilities else ("labels",)
-        answer = self.run(image_chw[None], skip_gain=rows, outputs=outputs)
+        answer = self.run(image_chw[None], skip_gain=rows, outputs=outputs, halt=halt)
         return Segmentation(
             labels=answer["labels"][0],
             probabilities=answer["probabilities"][0] if probabilities else None,
@@ -243,6 +256,7 @@ class Model:
         probabilities: bool,
         skip_gain: NDArray[np.float32] | None,
         progress: Progress | None,
+        halt: Halt | None,
     ) -> Segmentation:
         spec = self.spec
         height, width = image_chw.shape[1:]
@@ -263,7 +277,11 @@ class Model:
 
         def run_tile(tile_chw: NDArray[np.float32]) -> NDArray[np.float32]:
             answer = self.run(
-                tile_chw[None], statistics=statistics, skip_gain=skip_gain, outputs=outputs
+                tile_chw[None],
+                statistics=statistics,
+                skip_gain=skip_gain,
+                outputs=outputs,
+                halt=halt,
             )
             stacked = [answer[name].reshape(-1, *tile_chw.shape[1:]) for name in outputs]
             return stacked[0] if len(stacked) == 1 else np.concatenate(stacked)
@@ -301,13 +319,14 @@ class Model:
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         self.session.run_with_iobinding(binding, options)
 
-    def _run_unbound(self, feeds: _Arrays, expected: _Arrays) -> _Arrays:
+    def _run_unbound(self, feeds: _Arrays, expected: _Arrays, options: ort.RunOptions) -> _Arrays:
         """Return the answers in onnxruntime's own memory.
 
         Raises:
             ValueError: an answer has another shape than those expected.
         """
-        found = dict(zip(expected, self.session.run(list(expected), feeds), strict=True))
+        arrays = self.session.run(list(expected), feeds, options)
+        found = dict(zip(expected, arrays, strict=True))
         for name, array in found.items():
             if array.shape != expected[name].shape:
                 raise ValueError(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.halt import Halt
 from contract.model import Segmentation
 from service.engine.budget import PixelLease
 
@@ -71,6 +73,7 @@ class Job:
         queued_s: ``time.monotonic()`` when it was put in.
         started_s: the same when its batch began to run, 0 before.
         finished_s: the same when its batch was done, 0 before.
+        batch: those that run with it, and what ends their run; None before.
     """
 
     image: JobImage
@@ -81,6 +84,7 @@ class Job:
     queued_s: float = field(default_factory=time.monotonic)
     started_s: float = 0.0
     finished_s: float = 0.0
+    batch: "Batch | None" = None
 
     @cached_property
     def image_chw(self) -> NDArray[np.float32]:
@@ -97,6 +101,24 @@ class Job:
     def bucket(self) -> Bucket:
         """What another job must share to be run with this one."""
         return (*self.image.size_hw, self.probabilities)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Jobs that run together.
+
+    Attributes:
+        jobs: oldest first.
+        halt: ends their run.
+    """
+
+    jobs: Sequence[Job]
+    halt: Halt = field(default_factory=Halt)
+
+    def halt_if_unwanted(self) -> None:
+        """End the run when nobody waits for any of its images any more."""
+        if all(job.answer.done() for job in self.jobs):
+            self.halt.ask()
 
 
 class JobQueue:
@@ -123,8 +145,10 @@ class JobQueue:
         self.waiting.append(job)
 
     def drop(self, job: Job) -> None:
-        """Take a job out again whose answer nobody wants any more; it may be gone already."""
-        if job in self.waiting:
+        """Take a job out again whose answer nobody wants any more; its run ends if it is alone."""
+        if job.batch is not None:
+            job.batch.halt_if_unwanted()
+        elif job in self.waiting:
             self.waiting.remove(job)
             job.lease.let_go()
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import OutOfMemory
+from contract.halt import Halt
 from contract.model import Segmentation
 from contract.spec import ModelSpec, Precision
-from contract.tiling import Progress
 from service.engine.queue import Job
 from service.errors import ClientGone
 
@@ -49,6 +49,7 @@ class SegmentationModel(Protocol):
         statistics: NDArray[np.float32] | None = None,
         skip_gain: NDArray[np.float32] | None = None,
         outputs: Sequence[str] = ("labels",),
+        halt: Halt | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Run the graph once."""
 
@@ -58,8 +59,8 @@ class SegmentationModel(Protocol):
         *,
         probabilities: bool = False,
         skip_gain: Sequence[float] | None = None,
-        progress: Progress | None = None,
         in_tiles: bool = False,
+        halt: Halt | None = None,
     ) -> Segmentation:
         """Segment one image, in tiles where it is large or where that is asked for."""
 
@@ -67,9 +68,15 @@ class SegmentationModel(Protocol):
         """Keep no memory of earlier runs."""
 
 
-def answer_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Any]:
-    """Run images of equal size and return, per job, what its request waits for or an error."""
-    outcomes = run_batch(model, batch)
+def answer_batch(model: SegmentationModel, batch: Sequence[Job], halt: Halt) -> list[Any]:
+    """Run images of equal size and return, per job, what its request waits for or an error.
+
+    Args:
+        model: runs them.
+        batch: jobs whose images have equal sizes.
+        halt: asked when nobody waits for any of them any more.
+    """
+    outcomes = run_batch(model, batch, halt)
     return [_written(job, outcome) for job, outcome in zip(batch, outcomes, strict=True)]
 
 
@@ -84,7 +91,9 @@ def _written(job: Job, outcome: Segmentation | Exception) -> Any:
         return error
 
 
-def run_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation | Exception]:
+def run_batch(
+    model: SegmentationModel, batch: Sequence[Job], halt: Halt
+) -> list[Segmentation | Exception]:
     """Run images of equal size through the model; one entry per job, in order.
 
     A batch that finds no memory is run again in halves, and a single image in tiles where the
@@ -92,21 +101,21 @@ def run_batch(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentati
     cannot spoil another's answer.
     """
     if len(batch) == 1:
-        return [_run_alone(model, batch[0])]
+        return [_run_alone(model, batch[0], halt)]
     try:
-        return list(_run_together(model, batch))
+        return list(_run_together(model, batch, halt))
     except OUT_OF_MEMORY:
         images = -(-len(batch) // 2)
     except Exception:
         images = 1
     # Not where the error was caught: until it is dropped, it holds the failed run's arrays.
     parts = [batch[start : start + images] for start in range(0, len(batch), images)]
-    return [outcome for part in parts for outcome in run_batch(model, part)]
+    return [outcome for part in parts for outcome in run_batch(model, part, halt)]
 
 
-def _run_alone(model: SegmentationModel, job: Job) -> Segmentation | Exception:
+def _run_alone(model: SegmentationModel, job: Job, halt: Halt) -> Segmentation | Exception:
     try:
-        return _segment(model, job, in_tiles=False)
+        return _segment(model, job, halt, in_tiles=False)
     except OUT_OF_MEMORY as error:
         if not _has_smaller_tiles(model.spec, job):
             return _out_of_memory(error)
@@ -114,7 +123,7 @@ def _run_alone(model: SegmentationModel, job: Job) -> Segmentation | Exception:
         return error
     _log.warning("%s: no memory for an image whole; it is answered in tiles", model.spec.name)
     try:
-        return _segment(model, job, in_tiles=True)
+        return _segment(model, job, halt, in_tiles=True)
     except OUT_OF_MEMORY as error:
         return _out_of_memory(error)
     except Exception as error:
@@ -134,22 +143,19 @@ def _out_of_memory(error: Exception) -> OutOfMemory:
     return OutOfMemory("there is no memory for the image now; send it again in a moment")
 
 
-def _segment(model: SegmentationModel, job: Job, *, in_tiles: bool) -> Segmentation:
-    def stop_between_tiles(_done: int, _total: int) -> None:
-        # Nobody waits any more: the next image must not wait for the rest of this one.
-        if job.answer.done():
-            raise ClientGone("the request ended before its image was done")
-
+def _segment(model: SegmentationModel, job: Job, halt: Halt, *, in_tiles: bool) -> Segmentation:
+    if job.answer.done():  # of a batch that failed, where others still wait
+        raise ClientGone("the request ended before its image was run")
     return model.segment(
         job.image_chw,
         probabilities=job.probabilities,
         skip_gain=job.skip_gain,
-        progress=stop_between_tiles,
         in_tiles=in_tiles,
+        halt=halt,
     )
 
 
-def _run_together(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmentation]:
+def _run_together(model: SegmentationModel, batch: Sequence[Job], halt: Halt) -> list[Segmentation]:
     wants_probabilities = batch[0].probabilities
     outputs = model.outputs if wants_probabilities else ("labels",)
     gains = [job.skip_gain for job in batch]  # of one model: all have them or none
@@ -157,6 +163,7 @@ def _run_together(model: SegmentationModel, batch: Sequence[Job]) -> list[Segmen
         np.stack([job.image_chw for job in batch]),
         skip_gain=None if gains[0] is None else np.array(gains, np.float32),
         outputs=outputs,
+        halt=halt,
     )
     return [
         Segmentation(

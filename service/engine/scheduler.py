@@ -17,7 +17,7 @@ from contract.session import CPU_PROVIDER
 from contract.spec import ModelSpec
 from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
-from service.engine.queue import Decoded, Job, JobImage, JobQueue
+from service.engine.queue import Batch, Decoded, Job, JobImage, JobQueue
 from service.engine.run import SegmentationModel, answer_batch
 from service.engine.small import SmallImage
 from service.engine.turns import raisable
@@ -272,17 +272,20 @@ class Scheduler:
 
     def _begin(self, batch: list[Job], *, in_lane: bool) -> None:
         model = self._lanes.model if in_lane and self._lanes is not None else self._model
-        run = self._start(model, batch)
+        together = Batch(batch)
+        for job in batch:
+            job.batch = together
+        run = self._start(model, together)
         if in_lane:
             self._lane_runs.add(run)
         else:
             self._whole_run = run
         run.add_done_callback(partial(self._ended, batch, monotonic()))
 
-    def _start(self, model: SegmentationModel, batch: list[Job]) -> Run:
+    def _start(self, model: SegmentationModel, batch: Batch) -> Run:
         loop = asyncio.get_running_loop()
         try:
-            return loop.run_in_executor(self._threads, answer_batch, model, batch)
+            return loop.run_in_executor(self._threads, answer_batch, model, batch.jobs, batch.halt)
         except RuntimeError as error:  # no thread can be started, or the scheduler is closed
             run: Run = loop.create_future()
             run.set_exception(error)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from contract.errors import OutOfMemory
+from contract.halt import Halt
 from contract.model import Model
 from contract.session import is_out_of_memory
 from contract.spec import Tiles
@@ -74,9 +75,8 @@ def outcomes_of(model: Any, images_chw: Sequence[Any]) -> list[Any]:
     async def run() -> list[Any]:
         loop = asyncio.get_running_loop()
         lease = PixelBudget(10**9).lease()
-        return run_batch(
-            model, [Job(Decoded(i), False, lease, loop.create_future()) for i in images_chw]
-        )
+        jobs = [Job(Decoded(i), False, lease, loop.create_future()) for i in images_chw]
+        return run_batch(model, jobs, Halt())
 
     return asyncio.run(run())
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from contract.errors import RequestInvalid
+from contract.halt import Halt
 from contract.model import Model, Segmentation
 from service.engine.budget import PixelBudget
 from service.engine.encode import Answer, encode
@@ -64,7 +65,7 @@ def test_a_failing_batch_is_run_image_by_image(models: Path, make_pixels: Any) -
         loop = asyncio.get_running_loop()
         lease = PixelBudget(1).lease()
         jobs = [Job(Decoded(image), False, lease, loop.create_future()) for image in images]
-        return run_batch(FailsOnBlack(model), jobs)
+        return run_batch(FailsOnBlack(model), jobs, Halt())
 
     outcomes = asyncio.run(run())
     assert isinstance(outcomes[1], RequestInvalid)
@@ -85,9 +86,8 @@ def test_disagreement_is_in_an_npz_of_a_model_that_gives_it(
     async def run(images: list[Any]) -> list[Segmentation | Exception]:
         loop = asyncio.get_running_loop()
         lease = PixelBudget(1).lease()
-        return run_batch(
-            model, [Job(Decoded(i), True, lease, loop.create_future()) for i in images]
-        )
+        jobs = [Job(Decoded(i), True, lease, loop.create_future()) for i in images]
+        return run_batch(model, jobs, Halt())
 
     for outcome in [*asyncio.run(run(images)), *asyncio.run(run(images[:1]))]:
         assert isinstance(outcome, Segmentation)

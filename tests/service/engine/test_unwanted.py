@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from contract.errors import RequestInvalid
+from contract.errors import RequestInvalid, RunHalted
+from contract.halt import Halt
 from contract.model import Model, Segmentation
 from contract.spec import Tiles
 from imaging.errors import ImageTooLarge
 from service.engine.budget import PixelBudget
 from service.engine.encode import OUTLINE_PX_MAX, Answer, encode
-from service.engine.queue import Decoded, Job
+from service.engine.queue import Batch, Decoded, Job, JobQueue
 from service.engine.run import run_batch
 from service.errors import ClientGone
 
@@ -26,22 +28,67 @@ def tiled(build_threshold_model: Callable[..., Path], tmp_path: Path) -> Model:
     return Model.open(path, device="cpu")
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
-def test_a_tiled_run_stops_when_its_request_has_ended(tiled: Model, cancelled: bool) -> None:
-    async def outcome() -> Segmentation | Exception:
-        answer: asyncio.Future[Segmentation] = asyncio.get_running_loop().create_future()
-        if cancelled:
-            answer.cancel()
-        job = Job(
-            image=Decoded(np.zeros((1, 100, 130), dtype=np.float32)),
-            probabilities=False,
-            lease=PixelBudget(10**6).lease(),
-            answer=answer,
-        )
-        return run_batch(tiled, [job])[0]
+class AskedMeanwhile(Halt):
+    """Asked when the run has begun."""
 
-    found = asyncio.run(outcome())
-    assert isinstance(found, ClientGone if cancelled else Segmentation)
+    def watch(self, options: Any) -> None:
+        super().watch(options)
+        self.ask()
+
+
+@pytest.mark.parametrize("size_hw", [(100, 130), (20, 20)])  # in tiles, and whole
+@pytest.mark.parametrize("halt", [Halt, AskedMeanwhile])
+def test_a_run_ends_when_it_is_asked_to(
+    tiled: Model, size_hw: tuple[int, int], halt: type[Halt]
+) -> None:
+    image_chw = np.zeros((1, *size_hw), np.float32)
+    watching = halt()
+    if halt is AskedMeanwhile:
+        with pytest.raises(RunHalted):
+            tiled.segment(image_chw, halt=watching)
+        with pytest.raises(RunHalted, match="before it began"):  # nor does another begin
+            tiled.run(image_chw[None, :, :9, :9], halt=watching)
+    else:
+        assert tiled.segment(image_chw, halt=watching).labels.shape == size_hw
+
+
+def test_a_run_goes_on_as_long_as_anybody_waits() -> None:
+    async def check() -> None:
+        loop, lease = asyncio.get_running_loop(), PixelBudget(1).lease()
+        image = Decoded(np.zeros((1, 2, 2), np.float32))
+        jobs = [Job(image, False, lease, loop.create_future()) for _ in range(3)]
+        together = Batch(jobs[:2])
+        queue = JobQueue()
+        for job in jobs:
+            queue.put(job)
+            job.answer.cancel()
+        jobs[1].answer = loop.create_future()
+        for job in together.jobs:
+            queue.waiting.remove(job)
+            job.batch = together
+        queue.drop(jobs[2])
+        queue.drop(jobs[0])
+        assert not together.halt.asked
+        jobs[1].answer.cancel()
+        queue.drop(jobs[1])
+        assert together.halt.asked
+        assert not queue.waiting
+
+    asyncio.run(check())
+
+
+def test_of_a_batch_that_fails_nobody_unwanted_is_run_again(tiled: Model) -> None:
+    async def outcomes() -> list[Segmentation | Exception]:
+        loop, lease = asyncio.get_running_loop(), PixelBudget(1).lease()
+        sizes = [(4, 4), (4, 4), (5, 4)]  # the last one's header lied: they do not stack
+        images = [Decoded(np.zeros((1, *size), np.float32)) for size in sizes]
+        jobs = [Job(image, False, lease, loop.create_future()) for image in images]
+        jobs[0].answer.cancel()
+        return run_batch(tiled, jobs, Halt())
+
+    gone, *answered = asyncio.run(outcomes())
+    assert isinstance(gone, ClientGone)
+    assert [a.labels.shape for a in answered if isinstance(a, Segmentation)] == [(4, 4), (5, 4)]
 
 
 @pytest.mark.parametrize("answer_format", ["json", "geojson"])
