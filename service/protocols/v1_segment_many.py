@@ -36,6 +36,7 @@ router = APIRouter(tags=["segment"], route_class=SegmentRoute)
 
 MEDIA_TYPE = "application/zip"
 INDEX = "index.json"
+AHEAD_BYTES = 32_000_000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 Outcome = tuple[int, str, bytes]
 """A status of HTTP, a suffix, and the bytes of an answer or of a problem document."""
@@ -136,17 +137,22 @@ async def _outcomes(task: Task, uploads: Uploads, trace: Trace) -> AsyncGenerato
     """Yield what became of each image, in order."""
     parts = trace.parts(len(uploads.files))
     waiting = zip(uploads.files, parts, strict=True)
-    # One batch runs while the next is decoded.
-    at_once = 2 * task.running.settings.max_batch
+    # One batch runs while the next is decoded; fewer where the answers are large, because those
+    # that are ready wait here for a client that may not take them.
+    at_once, most_at_once = 2, 2 * task.running.settings.max_batch
+    largest_bytes = 1
     ends_s = asyncio.get_running_loop().time() + task.running.settings.deadline_s - trace.elapsed_s
     begun: deque[asyncio.Task[Outcome]] = deque()
     try:
         while True:
-            for file, part in islice(waiting, at_once - len(begun)):
+            for file, part in islice(waiting, max(0, at_once - len(begun))):
                 begun.append(asyncio.create_task(_outcome(file, task, part, ends_s)))
             if not begun:
                 break
-            yield await begun[0]
+            outcome = await begun[0]
+            largest_bytes = max(largest_bytes, len(outcome[-1]))
+            at_once = max(1, min(most_at_once, AHEAD_BYTES // largest_bytes))
+            yield outcome
             begun.popleft()
     finally:
         for one in begun:
