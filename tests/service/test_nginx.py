@@ -33,8 +33,8 @@ def behind_nginx(
     models: Path,
     repository_root: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Any, httpx.Client]]:
-    """The service, and a client of the proxy before it."""
+) -> Iterator[tuple[Any, httpx.Client, Path]]:
+    """The service, a client of the proxy before it, and the folder of the proxy's logs."""
     nginx, openssl = (
         shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"),
         shutil.which("openssl"),
@@ -71,7 +71,8 @@ def behind_nginx(
         )
         (folder / "nginx.conf").write_text(
             f"daemon off; pid {folder / 'pid'}; error_log stderr crit; events {{}} "
-            f"http {{ {spools} access_log {folder / 'access.log'}; include {folder / 'site.conf'}; }}"
+            f"http {{ {spools} access_log {folder / 'access.log'}; "
+            f"include {folder / 'site.conf'}; }}"
         )
         process = subprocess.Popen(
             [nginx, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")],
@@ -82,7 +83,7 @@ def behind_nginx(
             context = ssl.create_default_context(cafile=str(certificate))
             url = f"https://localhost:{port}"
             with httpx.Client(base_url=url, verify=context, timeout=30, trust_env=False) as client:
-                yield service, client
+                yield service, client, folder
         finally:
             process.terminate()
             process.communicate(timeout=20)
@@ -102,7 +103,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def test_an_answer_by_tls_is_the_services(
     behind_nginx: Any, make_pixels: Any, encode_png: Any
 ) -> None:
-    service, client = behind_nginx
+    service, client, _ = behind_nginx
     image = encode_png(make_pixels(40, 50))
     by_tls = client.post(f"{PREFIX}/v1/models/grey/segment", content=image)
     direct = httpx.post(
@@ -117,7 +118,7 @@ def test_an_answer_by_tls_is_the_services(
 
 
 def test_the_page_and_its_files_lie_below_the_prefix(behind_nginx: Any) -> None:
-    _, client = behind_nginx
+    _, client, _ = behind_nginx
     moved = client.get(PREFIX)
     assert moved.status_code == 301
     assert moved.headers["location"] == f"{client.base_url}{PREFIX}/"
@@ -129,15 +130,14 @@ def test_the_page_and_its_files_lie_below_the_prefix(behind_nginx: Any) -> None:
 
 
 def test_a_body_past_the_limit_gets_the_services_own_words(behind_nginx: Any) -> None:
-    _, client = behind_nginx
+    _, client, _ = behind_nginx
     refused = client.post(f"{PREFIX}/v1/models/grey/segment", content=b"\0" * 65_000_000)
     assert refused.status_code == 413
     assert refused.json()["type"] == "urn:longskip:problem:body-too-large"
 
 
-def test_nginx_tells_no_one_who_asked_for_what(behind_nginx: Any, tmp_path_factory: Any) -> None:
-    _, client = behind_nginx
+def test_nginx_tells_no_one_who_asked_for_what(behind_nginx: Any) -> None:
+    _, client, folder = behind_nginx
     client.get(f"{PREFIX}/v1/models/Doe_Jane_19700101")
-    (folder,) = tmp_path_factory.getbasetemp().glob("nginx*")
     for name in ("access.log", "longskip-error.log"):
         assert (folder / name).read_bytes() == b""
