@@ -19,6 +19,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound, OutOfMemory
+from contract.placement import heavy_on
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -79,8 +80,9 @@ def open_session(
         if why_no_cuda() is not None:
             return _open(path, CPU_PROVIDER, threads)
         session = _open(path, CUDA_PROVIDER, threads)
-        if session.get_providers()[0] != CUDA_PROVIDER:
-            _log.warning("CUDA is installed but onnxruntime could not use it: running on the CPU")
+        reason = _why_not_used(session, CUDA_PROVIDER)
+        if reason is not None:
+            _log.warning("CUDA is installed, but %s: running on the CPU", reason)
             return _open(path, CPU_PROVIDER, threads)
         return session
     wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
@@ -89,10 +91,9 @@ def open_session(
         reason = f"this onnxruntime was built without {wanted}"
     if reason is None:
         session = _open(path, wanted, threads)
-        used = session.get_providers()
-        if used[0] == wanted:
+        reason = _why_not_used(session, wanted)
+        if reason is None:
             return session
-        reason = f"onnxruntime fell back to {', '.join(used)}; its libraries are missing or differ"
     raise DeviceUnavailable(
         f"device {device!r} was asked for, but {reason}. Use device 'auto' or 'cpu', or repair "
         "the GPU set-up."
@@ -155,6 +156,18 @@ def why_no_cuda() -> str | None:
     return None if asked and count.value > 0 else "the NVIDIA driver sees no GPU"
 
 
+def _why_not_used(session: ort.InferenceSession, wanted: str) -> str | None:
+    """Return why a session does not run where it should, or None where it does."""
+    used = session.get_providers()
+    if used[0] != wanted:
+        return f"onnxruntime fell back to {', '.join(used)}; its libraries are missing or differ"
+    left = heavy_on(CPU_PROVIDER, session.get_provider_graph_assignment_info())
+    if left:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+        return f"onnxruntime left {told} of the graph's nodes on the CPU"
+    return None
+
+
 def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSession:
     if provider != CPU_PROVIDER:
         _preload_gpu_libraries()
@@ -162,6 +175,8 @@ def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSessio
     if provider == CPU_PROVIDER:
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
+    else:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         return ort.InferenceSession(str(path), sess_options=options, providers=_providers(provider))
     except Exception as error:  # onnxruntime's classes share no root of their own

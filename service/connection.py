@@ -12,6 +12,8 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.protocols.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemKind
+
 # A head is a few hundred bytes, so only a client that does not want to send it takes longer.
 HEAD_WITHIN_S = 10.0
 # Method, address and headers; browsers and proxies stay below 32 kB.
@@ -23,9 +25,13 @@ DISCARD_FOR_S = 1.0
 UNREAD_WITHIN_S = 60.0
 
 
-MALFORMED = "the request does not parse as HTTP/1.1; send it by an HTTP client"
-TOO_LARGE = (
-    f"the address and headers have more than {HEAD_MAX_BYTES} bytes; send what is large in the body"
+MALFORMED = Problem(
+    ProblemKind(400, "malformed-request", "The request does not parse"),
+    "the request does not parse as HTTP/1.1; send it by an HTTP client",
+)
+HEAD_TOO_LARGE = Problem(
+    ProblemKind(431, "head-too-large", "Request Header Fields Too Large"),
+    f"address and headers have more than {HEAD_MAX_BYTES} bytes; send what is large in the body",
 )
 
 
@@ -58,7 +64,7 @@ class Connection(HttpToolsProtocol):
         if of_a_head and self._in_head:  # nothing else was in it
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES and not self._refused:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE)
+                self._refuse(HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Count the bytes of a new head."""
@@ -81,19 +87,19 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, _msg: str) -> None:
         """Refuse a request that the parser gave up, also because of ``HeadTooLarge``."""
         if self._head_bytes > HEAD_MAX_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LARGE)
+            self._refuse(HEAD_TOO_LARGE)
         else:
-            self._refuse(HTTPStatus.BAD_REQUEST, MALFORMED)
+            self._refuse(MALFORMED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, for nobody is there."""
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+    def _refuse(self, problem: Problem) -> None:
         """Answer without the app, which has seen nothing of the request, and end the connection."""
         self._refused = True
-        self.transport.write(_refusal(status, detail))
+        self.transport.write(_refusal(problem))
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # a former answer is under way on it
             return
@@ -109,20 +115,21 @@ class Connection(HttpToolsProtocol):
             self._head_due = None
 
 
-def _refusal(status: HTTPStatus, detail: str) -> bytes:
+def _refusal(problem: Problem) -> bytes:
     """Return a whole answer, in the form of ``/v1`` with the member that ``/v2`` has."""
-    slug = "head-too-large" if status != HTTPStatus.BAD_REQUEST else "malformed-request"
-    problem = {
-        "type": f"urn:longskip:problem:{slug}",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": detail,
-        "error": detail,
+    kind = problem.kind
+    told = {
+        "type": f"urn:longskip:problem:{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "error": problem.detail,
     }
-    body = json.dumps(problem).encode()
+    body = json.dumps(told).encode()
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n"
+        f"Content-Type: {PROBLEM_MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
     )
     return head.encode() + body
 

@@ -1,5 +1,6 @@
 """Settings of the service, from ``LONGSKIP_*`` environment variables."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -61,6 +62,11 @@ class Settings(BaseSettings):
         ge=1,
         description="CPU threads, of one run or of runs side by side; unset: all cores",
         examples=[4],
+    )
+    warm_shapes: Annotated[tuple[tuple[int, int], ...], NoDecode] = Field(
+        default=(),
+        description="height x width of images that are run once when a model is loaded",
+        examples=["256x256,512x512"],
     )
     root_path: str = Field(
         default="",
@@ -158,6 +164,19 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("warm_shapes", mode="before")
+    @classmethod
+    def _read_shapes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        shapes = []
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", part)
+            if found is None:
+                raise ValueError(f"{part!r} is no size; give HEIGHTxWIDTH, such as 256x256,512x512")
+            shapes.append((int(found[1]), int(found[2])))
+        return tuple(shapes)
 
     @field_validator("root_path")
     @classmethod

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from contract import __main__ as contract_command
 from service import keys, predict
 from service.command_line import parse_settings
+from service.connection import HEAD_TOO_LARGE, MALFORMED
 from service.engine.encode import ENCODINGS
 from service.protocols.problems import KINDS, UNEXPECTED, problem_for
 from service.settings import ENVIRONMENT_PREFIX, Settings
@@ -157,7 +158,8 @@ def test_the_guide_lists_every_problem_with_its_status() -> None:
     # Never sent: the first is the class above the others, and nobody is there to read the second.
     kinds = [k for k in (*KINDS.values(), UNEXPECTED) if k.slug not in ("image", "client-gone")]
     routing = [problem_for(HTTPException(status)).kind for status in (404, 405)]
-    assert sorted(rows) == sorted((str(kind.status), kind.slug) for kind in kinds + routing)
+    kinds += [*routing, MALFORMED.kind, HEAD_TOO_LARGE.kind]
+    assert sorted(rows) == sorted((str(kind.status), kind.slug) for kind in kinds)
 
 
 def test_the_readme_lists_every_format() -> None:

@@ -57,7 +57,7 @@ async def ready(request: Request, running: RunningService) -> Response:
     stopping = "it is about to stop" if request.app.state.draining else None
     why_not = stopping or _why_not_ready(running.repository)
     if why_not is None:
-        return JSONResponse({"ready": True})
+        return JSONResponse({"ready": True, "runs_on": _runs_on(running.repository)})
     return JSONResponse({"ready": False, "error": why_not}, status_code=503)
 
 
@@ -79,6 +79,12 @@ async def model_ready(
     if isinstance(found, ServedModel):
         trace.model = found.identity
     return JSONResponse({"name": found.name, "ready": True})
+
+
+def _runs_on(repository: Repository) -> list[str]:
+    """Name the providers in use and the precisions on each, but no model: anybody may ask."""
+    models = (entry.model for entry in repository.ready)
+    return sorted({f"{model.provider} {model.precision}" for model in models})
 
 
 def _why_not_ready(repository: Repository) -> str | None:

@@ -147,7 +147,10 @@ SERVER_ANSWER = _json_answer(
     _object(name=_TEXT, version=_TEXT, extensions={"type": "array", "items": _TEXT}),
 )
 LIVE_ANSWER = _json_answer("it is", _object(live=_TRUE))
-READY_ANSWER = _json_answer("it can", _object(ready=_TRUE))
+READY_ANSWER = _json_answer(
+    "it can; providers and precisions in use",
+    _object(ready=_TRUE, runs_on={"type": "array", "items": _TEXT}),
+)
 MODEL_READY_ANSWER = _json_answer("it can", _object(name=_TEXT, ready=_TRUE))
 METADATA_ANSWER = _json_answer(
     "-1 is a size that the model leaves open",

@@ -2,8 +2,11 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from contract.errors import DeviceUnavailable, LongskipError, ModelBroken, ModelNotFound
 from contract.metadata import read_metadata
@@ -141,6 +144,8 @@ def open_version(settings: Settings, name: str, version: int) -> ServedModel | U
     try:
         model = _open(path, settings)
         one_core = _open_for_one_core(model, settings)
+        for opened in (model, *([one_core] if one_core is not None else [])):
+            warm_up(opened, settings.warm_shapes)
     except DeviceUnavailable:
         raise
     except Exception as error:  # whatever a damaged file sets off, the others are served
@@ -186,6 +191,17 @@ def _open_for_one_core(model: Model, settings: Settings) -> Model | None:
     if model.provider != CPU_PROVIDER or cores == 1:
         return None
     return Model.open(model.path, device="cpu", threads=1)
+
+
+def warm_up(model: Model, shapes_hw: Sequence[tuple[int, int]]) -> None:
+    """Run images of these sizes, so that the first request of one waits for no choice of kernels.
+
+    A size that the model takes in tiles only is left out; of a model for volumes all are.
+    """
+    spec = model.spec
+    for height, width in shapes_hw:
+        if spec.dims == 2 and height * width <= spec.whole_image_max_pixels:
+            model.run(np.zeros((1, spec.channels, height, width), np.float32))
 
 
 def _variant(path: Path, precision: Precision) -> Path:

@@ -3,15 +3,19 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
+from pydantic import ValidationError
 
 from contract.errors import DeviceUnavailable, ModelNotFound
+from contract.model import Model
 from contract.session import why_no_cuda
 from contract.spec import METADATA_KEY, ModelSpec
 from service.errors import ModelNotReady
-from service.repository.load import load_repository
+from service.repository.load import load_repository, open_version
+from service.repository.repository import ServedModel
 from service.settings import Settings
 
 Build = Callable[..., Path]
@@ -114,3 +118,28 @@ def test_an_absent_gpu_is_told_even_without_models(tmp_path: Path, device: str) 
         pytest.skip("this machine has a GPU")
     with pytest.raises(DeviceUnavailable, match=f"LONGSKIP_DEVICE={device}"):
         load_repository(Settings(models=tmp_path, device=device))
+
+
+def test_warm_shapes_are_run_before_a_model_answers_and_only_those_that_it_takes_whole(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[int, ...]] = []
+    run = Model.run
+
+    def noting(self: Model, image_nchw: Any, **options: Any) -> Any:
+        ran.append(image_nchw.shape)
+        return run(self, image_nchw, **options)
+
+    monkeypatch.setattr(Model, "run", noting)
+    shapes = "30x40, 64x64,64x65"
+    settings = Settings(models=models, device="cpu", threads=2, warm_shapes=shapes)
+    assert isinstance(open_version(settings, "tiled", 1), ServedModel)
+    # Once with all cores and once with one.
+    assert ran.count((1, 1, 30, 40)) == ran.count((1, 1, 64, 64)) == 2
+    assert (1, 1, 64, 65) not in ran
+
+
+@pytest.mark.parametrize("given", ["256", "256x", "0x5", "-1x5", "axb", "256 x 256"])
+def test_a_warm_shape_that_is_none_is_told(given: str) -> None:
+    with pytest.raises(ValidationError, match="such as 256x256,512x512"):
+        Settings(warm_shapes=given)
