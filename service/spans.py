@@ -17,7 +17,6 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from contract.version import __version__
 from service.trace import Trace
@@ -42,12 +41,8 @@ class Spans:
         resource = Resource.create(service).merge(OTELResourceDetector().detect())
         endpoint = f"{collector.rstrip('/')}/v1/traces"
         self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_WITHIN_S)
-        self._provider = TracerProvider(
-            # A client that does not record its own trace does not want ours either.
-            sampler=ParentBased(ALWAYS_ON),
-            resource=resource,
-            shutdown_on_exit=False,
-        )
+        # Recorded is what OTEL_TRACES_SAMPLER says; unset, all but what a client does not record.
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("longskip", __version__)
 
