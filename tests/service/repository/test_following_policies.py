@@ -250,7 +250,7 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(FOLDERS, POLICIES), min_size=2, max_size=4))
 def test_whatever_came_before_what_is_in_force_is_as_after_a_start(
     four: Path, tmp_path_factory: Any, keeping: Keeping, steps: list[tuple[Any, Any]]
