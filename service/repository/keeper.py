@@ -55,6 +55,7 @@ class Keeper:
             repository,
             engine,
             self._exchange,
+            pass_over=self._pass_over,
             max_loaded=settings.max_loaded,
             deadline_s=settings.deadline_s,
         )
@@ -111,6 +112,13 @@ class Keeper:
             for entry in self._repository.versions(name):
                 self._exchange.unload(entry.key, entry.stamp)
             self._unloaded.add(name)
+
+    async def _pass_over(self, name: str) -> None:
+        """Read the versions that ``latest`` wants in place of one that turned out to fail."""
+        there = await asyncio.to_thread(_stamps, self._settings.models, [name])
+        for stamps in there.values():
+            await self._take_in(name, stamps, self._repository.policies, again=False)
+            await self._put_out(name, stamps)
 
     async def _follow(self, there: Stamps, *, only: str | None = None) -> None:
         """Bring models in step with their files and with ``models.yaml``.

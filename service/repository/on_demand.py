@@ -1,6 +1,7 @@
 """Hold at most so many models in memory: load one when it is asked for, let the idlest go."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from service.engine.engine import Engine
@@ -23,12 +24,15 @@ class OnDemand:
         engine: Engine,
         exchange: Exchange,
         *,
+        pass_over: Callable[[str], Awaitable[None]],
         max_loaded: int | None,
         deadline_s: float,
     ) -> None:
+        """``pass_over`` is called with a model's name when one of its versions failed."""
         self._repository = repository
         self._engine = engine
         self._exchange = exchange
+        self._pass_over = pass_over
         self._max_loaded = max_loaded
         self._deadline_s = deadline_s
         self._asked: dict[ModelKey, None] = {}  # the one asked last stands last
@@ -90,6 +94,8 @@ class OnDemand:
                 if isinstance(self._repository.entry(key), IdleModel):
                     await self._make_room()
                     await self._exchange.load(key)
+                    if not isinstance(self._repository.entry(key), ServedModel):
+                        await self._pass_over(key[0])
             finally:
                 del self._loading[key]
                 for turn in self._waiting.pop(key):

@@ -182,6 +182,24 @@ def test_one_that_fails_its_proof_is_told_and_the_next_answers(
     asyncio.run(run())
 
 
+def test_latest_passes_over_one_that_fails_when_it_is_loaded(
+    root: Path, keeping: Keeping, build_threshold_model: Any
+) -> None:
+    async def run() -> None:
+        build_threshold_model(root / "b" / "3" / "model.onnx", name="b", break_golden=True)
+        (root / POLICY_FILE).write_text("b: {versions: latest}")
+        async with keeping(root, max_loaded=1) as kept:
+            states = {one.version: one.state for one in kept.repository.versions("b")}
+            assert states == {1: "unloaded", 2: "unloaded", 3: "idle"}
+            assert (await ask(kept, "b"))[0] == 2
+            states = {one.version: one.state for one in kept.repository.versions("b")}
+            assert states == {1: "unloaded", 2: "ready", 3: "failed"}
+            await kept.keeper.refresh()
+            assert (await ask(kept, "b"))[0] == 2
+
+    asyncio.run(run())
+
+
 def test_one_that_is_gone_when_it_is_asked_for_is_told(root: Path, keeping: Keeping) -> None:
     async def run() -> None:
         async with keeping(root, max_loaded=1) as kept:
