@@ -64,7 +64,7 @@ class Spans:
             trace.span = span
             trace.timeline = []
 
-    def end(self, trace: Trace, *, method: str, route: str, status: int) -> None:
+    def end(self, trace: Trace, *, scheme: str, method: str, route: str, status: int) -> None:
         """End a request's span, with one below it for each stage."""
         span = trace.span
         if not isinstance(span, Span):
@@ -75,6 +75,7 @@ class Spans:
             part.end(_unix_ns(ended_s))
         span.update_name(f"{method} {route}".strip())
         span.set_attributes(_attributes(trace, method=method, route=route, status=status))
+        span.set_attribute("url.scheme", scheme)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             span.set_status(otel.StatusCode.ERROR)
         span.end()

@@ -67,7 +67,9 @@ class Observe:
             known = method if method in _METHODS else "other"
             _log_access(trace, known, route, status=status, sent_bytes=sent_bytes)
             if self._spans is not None:
-                self._spans.end(trace, method=known, route=route, status=status)
+                self._spans.end(
+                    trace, scheme=scope["scheme"], method=known, route=route, status=status
+                )
 
 
 def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_bytes: int) -> None:

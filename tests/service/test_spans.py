@@ -96,6 +96,7 @@ def test_each_recorded_request_is_a_span_with_one_per_stage(traced: dict[str, An
         assert {one.trace_id for one in below} == {span.trace_id}
         assert all(one.start_time_unix_nano <= one.end_time_unix_nano for one in below)
         assert attributes_of(span) == {
+            "url.scheme": "http",
             "http.request.method": "POST",
             "http.route": "/v1/models/{model}/segment",
             "http.response.status_code": 200,
@@ -133,6 +134,7 @@ def test_refusals_name_their_reason_and_no_path(traced: dict[str, Any]) -> None:
     _, span_id, _ = _place(traced, "lost")
     assert traced["spans"][span_id].name == "GET"
     assert attributes_of(traced["spans"][span_id]) == {
+        "url.scheme": "http",
         "http.request.method": "GET",
         "http.response.status_code": 404,
         "error.type": "not-found",
