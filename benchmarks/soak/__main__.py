@@ -36,7 +36,7 @@ from benchmarks.soak.attacks import (
 )
 from benchmarks.soak.cases import Case, draw_image, good_case, hostile_cases, segment_case
 from benchmarks.soak.swaps import Swaps, put
-from benchmarks.soak.traffic import Client, Tally, ask
+from benchmarks.soak.traffic import Client, Draw, Tally, ask
 from benchmarks.soak.truth import Truth
 from benchmarks.soak.vitals import Pulse, Vitals, vitals_of
 from contract.metadata import read_metadata
@@ -152,7 +152,9 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
 
     tally = Tally()
     with served(root, asked.log or folder / "service.log") as (address, process):
-        _visit(address, [draw(random) for _ in range(200)] + hostile, tally)
+        _visit(address, hostile, tally)
+        # Threads and working memory for as many at a time as will come are no leak.
+        _run_all(_clients(address, draw, asked, tally, requests=asked.requests // 10, salt=0))
         time.sleep(asked.settle)
         before = vitals_of(process.pid)
         large = _large_image(asked.largest)
@@ -161,11 +163,7 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
         largest = vitals_of(process.pid)
         swaps = Swaps(root, names, files, np.random.default_rng(asked.seed + 1))
         pulse = Pulse(address, process.pid)
-        each = -(-asked.requests // asked.clients)
-        clients = [
-            Client(address, draw, each, tally, np.random.default_rng([asked.seed, n]))
-            for n in range(asked.clients)
-        ]
+        clients = _clients(address, draw, asked, tally, requests=asked.requests, salt=1)
         for thread in (swaps, pulse, *clients):
             thread.start()
         attacks = _attack(address, names[0], large, asked.half_open)
@@ -173,6 +171,8 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
             client.join()
         swaps.stop()
         pulse.stop()
+        for name in names:  # as at the beginning: files differ in what they need
+            put(files[0], root / name / "1")
         time.sleep(asked.settle)
         after = vitals_of(process.pid)
         waiting = _queued(address)
@@ -192,6 +192,27 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
         exit_status=status,
         growth_max=asked.growth,
     )
+
+
+def _clients(
+    address: tuple[str, int],
+    draw: Draw,
+    asked: argparse.Namespace,
+    tally: Tally,
+    *,
+    requests: int,
+    salt: int,
+) -> list[Client]:
+    each = -(-requests // asked.clients)
+    seeds = ([asked.seed, salt, n] for n in range(asked.clients))
+    return [Client(address, draw, each, tally, np.random.default_rng(seed)) for seed in seeds]
+
+
+def _run_all(clients: Sequence[Client]) -> None:
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
 
 
 def _pool(models: Path, folder: Path) -> list[Path]:

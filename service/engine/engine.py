@@ -1,11 +1,12 @@
 """All that runs while the service is up: the models' schedulers, the threads, the budget."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
 from contract.errors import OutOfMemory
-from contract.session import CPU_PROVIDER, usable_cores
+from contract.session import CPU_PROVIDER, trim_heap, usable_cores
 from service.engine.budget import PixelBudget
 from service.engine.cache import AnswerCache
 from service.engine.run import SegmentationModel
@@ -18,6 +19,8 @@ from service.settings import Settings
 # What one run of a U-Net keeps in a CPU's caches. A 2 M-parameter one took, per image alone and in
 # a batch of 8, 2.3 and 1.5 ms at 48 x 48, equal times at 160 x 160, 65 and 86 ms at 256 x 256.
 CPU_BATCH_PIXELS = 256 * 256
+
+TRIM_AFTER_S = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +75,9 @@ class Engine:
         # Not before: until then, its waiting images are counted.
         del self._schedulers[served.model]
         await scheduler.close()
+        # Its sessions go with the last reference to them, a moment later.
+        loop = asyncio.get_running_loop()
+        loop.call_later(TRIM_AFTER_S, loop.run_in_executor, None, trim_heap)
 
     def scheduler(self, served: ServedModel) -> Scheduler:
         """Return the scheduler of a model that was just found in the repository.
