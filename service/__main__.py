@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse_settings(arguments)
     # Here, so that --help and a wrong setting need not wait for them.
     from contract.errors import DeviceUnavailable
+    from contract.session import share_heap
     from service.app import create_app
     from service.errors import AddressUnavailable, KeysInvalid, PoliciesInvalid
     from service.logs import set_up_logging
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         KeysInvalid: KEYS_REFUSED,
         PoliciesInvalid: POLICIES_REFUSED,
     }
+    share_heap()
     set_up_logging()
     # uvicorn raises the signal again when it is done; the default would then kill with status
     # 143, and as process 1 of a container it would be ignored while the models load.

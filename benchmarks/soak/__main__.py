@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--half-open", type=at_least(1), default=1000, help="uploads (1000)")
     parser.add_argument("--largest", type=at_least(16), default=2048, help="side in px (2048)")
     parser.add_argument(
-        "--settle", type=float, default=8.0, help="seconds of rest before memory is read (8)"
+        "--settle", type=float, default=35.0, help="seconds of rest before memory is read (35)"
     )
     parser.add_argument(
         "--growth", type=float, default=0.1, help="share by which memory may grow (0.1)"

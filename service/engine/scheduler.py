@@ -28,10 +28,11 @@ Run: TypeAlias = "asyncio.Future[list[Any]]"
 """What one run gives, per image, in order: what its request waits for, or an error."""
 ObserveBatch = Callable[[int, float], None]
 """Called with the number of images and the seconds of each batch that was run."""
-# Runs past this size keep memory that is worth handing back when none came for a while; at once it
-# would cost each an eighth of its time.
+# Runs past this size keep memory that is worth handing back when none came for a while, smaller
+# ones when nothing ran for longer; at once it would cost each run an eighth of its time.
 LARGE_PIXELS = 256 * 256
 KEPT_S = 5.0
+KEPT_IDLE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Scheduler:
         self._whole_run: Run | None = None
         self._lane_runs: set[Run] = set()
         self._hand_back_due: asyncio.TimerHandle | None = None
+        self._ended_s = 0.0
 
     @property
     def spec(self) -> ModelSpec:
@@ -295,9 +297,11 @@ class Scheduler:
         self._lane_runs.discard(run)
         if run is self._whole_run:
             self._whole_run = None
+        self._ended_s = finished_s = monotonic()
         if any(job.pixels > LARGE_PIXELS for job in batch):
-            self._hand_back_later()
-        finished_s = monotonic()
+            self._hand_back_in(KEPT_S, at_rest=False)
+        elif self._hand_back_due is None:
+            self._hand_back_in(KEPT_IDLE_S, at_rest=True)
         self._observe_batch(len(batch), finished_s - started_s)
         for job in batch:
             job.started_s, job.finished_s = started_s, finished_s
@@ -307,16 +311,22 @@ class Scheduler:
         finally:
             self._begin_runs()
 
-    def _hand_back_later(self) -> None:
+    def _hand_back_in(self, seconds: float, *, at_rest: bool) -> None:
         self._hand_back_never()
         loop = asyncio.get_running_loop()
-        self._hand_back_due = loop.call_later(KEPT_S, self._hand_back)
+        self._hand_back_due = loop.call_later(seconds, self._hand_back, at_rest)
 
     def _hand_back_never(self) -> None:
         if self._hand_back_due is not None:
             self._hand_back_due.cancel()
+            self._hand_back_due = None
 
-    def _hand_back(self) -> None:
+    def _hand_back(self, at_rest: bool) -> None:
+        self._hand_back_due = None
+        rested_s = monotonic() - self._ended_s
+        if at_rest and rested_s < KEPT_IDLE_S:
+            self._hand_back_in(KEPT_IDLE_S - rested_s, at_rest=True)
+            return
         with suppress(RuntimeError):  # no thread can be started
             self._threads.submit(self._model.hand_memory_back)
 

@@ -232,19 +232,42 @@ def test_an_image_that_nobody_waits_for_gives_its_memory_back_at_once(
     play(scene, lanes=2)
 
 
-def test_memory_goes_back_when_no_large_image_came_for_a_while(
-    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("side", "kept", "others"), [(257, "KEPT_S", "KEPT_IDLE_S"), (30, "KEPT_IDLE_S", "KEPT_S")]
+)
+def test_memory_goes_back_soon_after_a_large_image_and_after_a_rest(
+    play: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    side: int,
+    kept: str,
+    others: str,
 ) -> None:
-    monkeypatch.setattr(scheduler, "KEPT_S", 0.2)
+    monkeypatch.setattr(scheduler, kept, 0.1)
+    monkeypatch.setattr(scheduler, others, 600.0)
     handed_back = threading.Event()
 
     async def scene(bench: Bench) -> None:
         monkeypatch.setattr(bench.whole, "hand_memory_back", handed_back.set, raising=False)
-        bench.whole.let_go.release(2)
-        await bench.send(256, 256)
-        await asyncio.sleep(0.4)
-        assert not handed_back.is_set()  # small ones keep theirs
-        await bench.send(256, 257)
+        bench.whole.let_go.release()
+        await bench.send(256, side)
+        assert await asyncio.to_thread(handed_back.wait, WITHIN_S)
+
+    play(scene, lanes=2)
+
+
+def test_memory_stays_while_images_come(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "KEPT_IDLE_S", 1.0)
+    handed_back = threading.Event()
+
+    async def scene(bench: Bench) -> None:
+        monkeypatch.setattr(bench.whole, "hand_memory_back", handed_back.set, raising=False)
+        bench.whole.let_go.release(9)
+        for _ in range(3):
+            await bench.send(30, 30)
+            await asyncio.sleep(0.1)
+        assert not handed_back.is_set()
         assert await asyncio.to_thread(handed_back.wait, WITHIN_S)
 
     play(scene, lanes=2)
