@@ -306,6 +306,8 @@ class Scheduler:
         for job in batch:
             job.started_s, job.finished_s = started_s, finished_s
             job.lease.let_go()
+            # They hold each other, and with them their images, until the collector comes by.
+            job.batch = None
         try:
             _hand_out(batch, run)
         finally:
