@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
+from contract.session import trim_heap
 from service.engine.admit import Uploads, admit_many
 from service.engine.encode import ENCODINGS
 from service.engine.unpack import Readable
@@ -100,6 +101,7 @@ class _Answers(Response):
         super().__init__(headers={"Content-Disposition": 'attachment; filename="segmented.zip"'})
         del self.headers["content-length"]
         self._task, self._uploads, self._trace, self._held = task, uploads, trace, held
+        self._sent_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -112,6 +114,8 @@ class _Answers(Response):
         finally:
             self._held.close()
             await self._uploads.close()
+            if self._sent_bytes > AHEAD_BYTES:
+                await asyncio.to_thread(trim_heap)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -122,7 +126,11 @@ class _Answers(Response):
             async for status, suffix, content in outcomes:
                 name = f"{len(index) + 1:04d}{suffix}"
                 index.append({"file": name, "status": status})
-                await _send_more(send, await in_thread(owner, archive.add, name, content))
+                piece = await in_thread(owner, archive.add, name, content)
+                del content
+                self._sent_bytes += len(piece)
+                await _send_more(send, piece)
+                del piece
         media_type = ENCODINGS[self._task.answer_format].media_type
         about = {"media_type": media_type, "images": index}
         await _send_more(send, archive.add(INDEX, json.dumps(about).encode()))
@@ -149,11 +157,10 @@ async def _outcomes(task: Task, uploads: Uploads, trace: Trace) -> AsyncGenerato
                 begun.append(asyncio.create_task(_outcome(file, task, part, ends_s)))
             if not begun:
                 break
-            outcome = await begun[0]
-            largest_bytes = max(largest_bytes, len(outcome[-1]))
+            await asyncio.wait([begun[0]])
+            largest_bytes = max(largest_bytes, len(begun[0].result()[-1]))
             at_once = max(1, min(most_at_once, AHEAD_BYTES // largest_bytes))
-            yield outcome
-            begun.popleft()
+            yield begun.popleft().result()  # and hold no answer while it is sent
     finally:
         for one in begun:
             one.cancel()

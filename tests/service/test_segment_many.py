@@ -1,5 +1,6 @@
 """Many images in one request: each is answered as alone, in order, and each fault in its place."""
 
+import gc
 import io
 import json
 import zipfile
@@ -11,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from contract.model import Model
+from contract.model import Model, Segmentation
+from service.engine.queue import Job
 
 URL = "/v1/models/grey/segment-many"
 
@@ -151,3 +153,18 @@ def test_memory_is_waited_for(
     assert [status for status, _, _ in answer] == [200] * 4
     assert len({content for _, _, content in answer}) == 1
     assert np.frombuffer(answer[0][2][:4], np.uint8).tolist() == [137, 80, 78, 71]
+
+
+def test_images_are_let_go_when_they_are_answered(
+    serve_in_thread: Any, models: Path, images: list[bytes]
+) -> None:
+    model = Model.open(models / "grey" / "1" / "model.onnx", device="cpu", threads=1)
+    gc.collect()
+    gc.disable()  # it comes by when objects are many, not when they are large
+    try:
+        with serve_in_thread([("grey", model)]) as address:
+            read(httpx.post(f"{address}{URL}", timeout=30, **form(images)))
+            httpx.post(f"{address}/v1/models/grey/segment", content=images[0], timeout=30)
+            assert not [one for one in gc.get_objects() if isinstance(one, Job | Segmentation)]
+    finally:
+        gc.enable()
