@@ -46,6 +46,10 @@ UNBOUND_PIXELS = 128 * 128
 _Arrays = dict[str, NDArray[Any]]
 
 
+Intensities = NDArray[Any]
+"""Raw intensities as decoded: uint8, uint16 or float32."""
+
+
 @dataclass(frozen=True)
 class Segmentation:
     """The answer for one image.
@@ -207,7 +211,7 @@ class Model:
 
     def segment(
         self,
-        image_chw: NDArray[np.float32],
+        image_chw: Intensities,
         *,
         probabilities: bool = False,
         skip_gain: Sequence[float] | None = None,
@@ -218,7 +222,9 @@ class Model:
         """Segment one image, in tiles where it is past the model's whole-image limit.
 
         Args:
-            image_chw: raw intensities as decoded, float32 ``[C, H, W]``, any size >= 1.
+            image_chw: raw intensities as decoded, ``[C, H, W]``, any size >= 1, float32 or the
+                file's own uint8 or uint16: of an image that is tiled, only tiles are turned into
+                float32, which takes four times the memory of uint8.
             probabilities: also return them, and the disagreement where the file gives it; they
                 are 4 K times the labels' bytes.
             skip_gain: a factor per level on each long skip, finest first, the same for all tiles;
@@ -236,13 +242,14 @@ class Model:
         """
         if self.spec.dims != 2:
             raise RequestInvalid(f"{self.spec.name} takes volumes; segment() takes 2-D images")
-        self._check_image(image_chw, axes="CHW")
+        self._check_image(image_chw, axes="CHW", dtypes=(np.float32, np.uint8, np.uint16))
         height, width = image_chw.shape[1:]
         rows = None if skip_gain is None else np.array([skip_gain], np.float32)
         if in_tiles or height * width > self.spec.whole_image_max_pixels:
             return self._segment_tiled(image_chw, probabilities, rows, progress, halt)
         outputs = self.outputs if probabilities else ("labels",)
-        answer = self.run(image_chw[None], skip_gain=rows, outputs=outputs, halt=halt)
+        image_nchw = image_chw[None].astype(np.float32, copy=False)
+        answer = self.run(image_nchw, skip_gain=rows, outputs=outputs, halt=halt)
         return Segmentation(
             labels=answer["labels"][0],
             probabilities=answer["probabilities"][0] if probabilities else None,
@@ -252,7 +259,7 @@ class Model:
 
     def _segment_tiled(
         self,
-        image_chw: NDArray[np.float32],
+        image_chw: Intensities,
         probabilities: bool,
         skip_gain: NDArray[np.float32] | None,
         progress: Progress | None,
@@ -349,8 +356,10 @@ class Model:
             )
         trim_heap()
 
-    def _check_image(self, image: NDArray[np.float32], *, axes: str) -> None:
-        if not isinstance(image, np.ndarray) or image.dtype != np.float32:
+    def _check_image(
+        self, image: NDArray[Any], *, axes: str, dtypes: Sequence[type] = (np.float32,)
+    ) -> None:
+        if not isinstance(image, np.ndarray) or image.dtype not in dtypes:
             raise RequestInvalid(
                 f"the image is {getattr(image, 'dtype', type(image).__name__)}; "
                 "give raw intensities as a float32 array, not scaled"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 CHUNK_PIXELS = 1 << 20
 
 
-def image_statistics(image_chw: NDArray[np.float32]) -> NDArray[np.float32]:
+def image_statistics(image_chw: NDArray[Any]) -> NDArray[np.float32]:
     """Return mean and population standard deviation of each channel.
 
     Tiles of an image get these as the model's input ``statistics``: with a z-score of its own per
     tile, 16 % of the labels differed from those of the whole image, with the whole's 0.02 %.
 
     Args:
-        image_chw: raw intensities ``[C, H, W]`` (or ``[C, D, H, W]``).
+        image_chw: raw intensities of any type, ``[C, H, W]`` (or ``[C, D, H, W]``).
 
     Returns:
         float32 ``[C, 2]``: mean, std; not finite where an intensity is not.
@@ -26,7 +27,7 @@ def image_statistics(image_chw: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32).reshape(len(rows), 2)
 
 
-def _mean_and_std(channel: NDArray[np.float32]) -> tuple[float, float]:
+def _mean_and_std(channel: NDArray[Any]) -> tuple[float, float]:
     # Two passes, because mean(x²) - mean(x)² cancels where the mean is large against the spread.
     mean = math.fsum(float(chunk.sum()) for chunk in _chunks(channel)) / channel.size
     if not math.isfinite(mean):
@@ -35,7 +36,7 @@ def _mean_and_std(channel: NDArray[np.float32]) -> tuple[float, float]:
     return mean, math.sqrt(squares / channel.size)
 
 
-def _chunks(channel: NDArray[np.float32]) -> Iterator[NDArray[np.float64]]:
+def _chunks(channel: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
     """Yield the values in C order, whatever the memory layout, in float64."""
     return iter(
         np.nditer(

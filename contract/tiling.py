@@ -11,6 +11,7 @@ handed out, so memory is bounded by one band (patch height x image width), not b
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class Band:
 
 
 def blend_bands(
-    image_chw: NDArray[np.float32],
+    image_chw: NDArray[Any],
     run_tile: RunTile,
     tiles: Tiles,
     *,
@@ -94,7 +95,7 @@ def blend_bands(
     """Run the tiles and yield the blended probabilities band by band, from top to bottom.
 
     Args:
-        image_chw: raw intensities ``[C, H, W]``.
+        image_chw: raw intensities of any type, ``[C, H, W]``.
         run_tile: the net; it must answer at the tile's own size.
         tiles: patch and overlap.
         n_classes: K, the channels of what ``run_tile`` answers.
@@ -109,7 +110,8 @@ def blend_bands(
     for top, next_top, row_weights in zip(rows.starts, next_tops, rows.weights(), strict=True):
         for left, weights in zip(columns.starts, column_weights, strict=True):
             across = slice(left, left + columns.patch)
-            answer = run_tile(image_chw[:, top : top + rows.patch, across])
+            tile_chw = image_chw[:, top : top + rows.patch, across]
+            answer = run_tile(tile_chw.astype(np.float32, copy=False))
             weighted = answer * row_weights[:, None]
             weighted *= weights
             band[:, :, across] += weighted

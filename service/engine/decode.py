@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from contract.model import Intensities
 from contract.spec import ModelSpec
 from imaging.channels import match_channels, to_chw_float32
 from imaging.decode import Orientation, decode_image
@@ -22,11 +22,12 @@ class DecodedRequest:
     """One image, ready for the model.
 
     Attributes:
-        image_chw: raw intensities, float32 ``[C, H, W]``, contiguous.
+        image_chw: raw intensities ``[C, H, W]``: float32, contiguous; of an image that will be
+            tiled as decoded, because its float32 copy would be most of the request's memory.
         pixels_hwc: the image as decoded ``[H, W, C]``, kept only for an answer that shows it.
     """
 
-    image_chw: NDArray[np.float32]
+    image_chw: Intensities
     pixels_hwc: NDArray[Any] | None
 
 
@@ -54,7 +55,8 @@ def decode(
         lease.take(header.pixels * max(1, header.channels // CHANNELS_PER_BUDGET_PIXEL))
         decoded = decode_image(encoded, max_pixels=max_pixels, orientation=orientation)
         matched = match_channels(decoded.pixels_hwc, spec.channels)
+        tiled = header.pixels > spec.whole_image_max_pixels
         return DecodedRequest(
-            image_chw=to_chw_float32(matched),
+            image_chw=matched.transpose(2, 0, 1) if tiled else to_chw_float32(matched),
             pixels_hwc=decoded.pixels_hwc if keep_pixels else None,
         )

@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from contract.halt import Halt
-from contract.model import Segmentation
+from contract.model import Intensities, Segmentation
 from service.engine.budget import PixelLease
 
 Bucket = tuple[int, int, bool]
@@ -26,7 +23,7 @@ class JobImage(Protocol):
     def size_hw(self) -> tuple[int, int]:
         """In pixels."""
 
-    def read(self) -> NDArray[np.float32]:
+    def read(self) -> Intensities:
         """Return the raw intensities ``[C, H, W]``; called in the run's thread."""
 
     def write(self, segmentation: Segmentation) -> Any:
@@ -41,14 +38,14 @@ class Decoded:
         image_chw: raw intensities, float32 ``[C, H, W]``.
     """
 
-    image_chw: NDArray[np.float32]
+    image_chw: Intensities
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """In pixels."""
         return self.image_chw.shape[1], self.image_chw.shape[2]
 
-    def read(self) -> NDArray[np.float32]:
+    def read(self) -> Intensities:
         """Return the raw intensities."""
         return self.image_chw
 
@@ -87,7 +84,7 @@ class Job:
     batch: "Batch | None" = None
 
     @cached_property
-    def image_chw(self) -> NDArray[np.float32]:
+    def image_chw(self) -> Intensities:
         """Raw intensities, float32 ``[C, H, W]``, read when they are asked for first."""
         return self.image.read()
 

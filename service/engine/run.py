@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from contract.errors import OutOfMemory
 from contract.halt import Halt
-from contract.model import Segmentation
+from contract.model import Intensities, Segmentation
 from contract.spec import ModelSpec, Precision
 from service.engine.queue import Job
 from service.errors import ClientGone
@@ -55,7 +55,7 @@ class SegmentationModel(Protocol):
 
     def segment(
         self,
-        image_chw: NDArray[np.float32],
+        image_chw: Intensities,
         *,
         probabilities: bool = False,
         skip_gain: Sequence[float] | None = None,
@@ -160,7 +160,7 @@ def _run_together(model: SegmentationModel, batch: Sequence[Job], halt: Halt) ->
     outputs = model.outputs if wants_probabilities else ("labels",)
     gains = [job.skip_gain for job in batch]  # of one model: all have them or none
     answers = model.run(
-        np.stack([job.image_chw for job in batch]),
+        np.stack([job.image_chw for job in batch], dtype=np.float32),
         skip_gain=None if gains[0] is None else np.array(gains, np.float32),
         outputs=outputs,
         halt=halt,

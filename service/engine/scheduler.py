@@ -9,10 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from contract.model import Segmentation
+from contract.model import Intensities, Segmentation
 from contract.session import CPU_PROVIDER
 from contract.spec import ModelSpec
 from service.engine.batch import take_batch
@@ -187,7 +184,7 @@ class Scheduler:
 
     async def segment(
         self,
-        image_chw: NDArray[np.float32],
+        image_chw: Intensities,
         *,
         probabilities: bool,
         skip_gain: tuple[float, ...] | None = None,

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
 
-from contract.model import Segmentation
+from contract.model import Intensities, Segmentation
 from imaging.formats.png import png_size_hw
 from service.engine.decode import DecodedRequest
 
@@ -46,7 +45,7 @@ class SmallImage:
         self.encode_s = 0.0
         self.tiled = False
 
-    def read(self) -> NDArray[np.float32]:
+    def read(self) -> Intensities:
         """Return the raw intensities ``[C, H, W]``."""
         began_s = time.monotonic()
         decoded = self._decode()

@@ -118,7 +118,7 @@ def test_a_strided_image_is_taken(open_threshold_model, picture):
 @pytest.mark.parametrize(
     ("image", "error", "words"),
     [
-        (np.zeros((1, 8, 8), np.uint8), RequestInvalid, "uint8.*float32"),
+        (np.zeros((1, 8, 8), np.int32), RequestInvalid, "int32.*float32"),
         (np.zeros((1, 8, 8), np.float64), RequestInvalid, "float64.*float32"),
         (np.zeros((8, 8), np.float32), RequestInvalid, r"\[8, 8\].*\[C, H, W\]"),
         (np.zeros((1, 0, 8), np.float32), RequestInvalid, r"\[1, 0, 8\].*>= 1"),

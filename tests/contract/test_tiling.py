@@ -193,3 +193,18 @@ def test_intensities_that_are_no_numbers(tiled_model, picture, value):
     image[0, 5, 5] = value
     with pytest.raises(RequestInvalid, match="NaN or infinite"):
         tiled_model.segment(image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_intensities_of_the_file_s_own_type_give_the_same_bits(tiled_model, dtype):
+    random = np.random.default_rng(3)
+    for side in (30, 120):  # whole, and in tiles
+        image_hwc = random.integers(0, np.iinfo(dtype).max, (side, side, 1), dtype, endpoint=True)
+        raw_chw = image_hwc.transpose(2, 0, 1)
+        raw, as_float = (
+            tiled_model.segment(image, probabilities=True)
+            for image in (raw_chw, raw_chw.astype(np.float32))
+        )
+        assert raw.tiled == as_float.tiled == (side == 120)
+        np.testing.assert_array_equal(raw.labels, as_float.labels)
+        np.testing.assert_array_equal(raw.probabilities, as_float.probabilities)
