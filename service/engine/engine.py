@@ -75,8 +75,10 @@ class Engine:
         # Not before: until then, its waiting images are counted.
         del self._schedulers[served.model]
         await scheduler.close()
-        # Its sessions go with the last reference to them, a moment later.
+        # What its runs took of the memory that all share; nobody else may run for long.
         loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, served.model.hand_memory_back)
+        # Its sessions go with the last reference to them, a moment later.
         loop.call_later(TRIM_AFTER_S, loop.run_in_executor, None, trim_heap)
 
     def scheduler(self, served: ServedModel) -> Scheduler:
