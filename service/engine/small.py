@@ -41,14 +41,26 @@ class SmallImage:
         self._decode = decode
         self._encode = encode
         self._pixels_hwc: NDArray[Any] | None = None
+        self._fault: Exception | None = None
         self.decode_s = 0.0
         self.encode_s = 0.0
         self.tiled = False
 
     def read(self) -> Intensities:
-        """Return the raw intensities ``[C, H, W]``."""
+        """Return the raw intensities ``[C, H, W]``.
+
+        Raises:
+            Exception: what decoding raised, the same again when asked again: a batch with an image
+                that does not decode is run a second time, image by image.
+        """
+        if self._fault is not None:
+            raise self._fault
         began_s = time.monotonic()
-        decoded = self._decode()
+        try:
+            decoded = self._decode()
+        except Exception as fault:
+            self._fault = fault
+            raise
         self._pixels_hwc = decoded.pixels_hwc
         self.decode_s = time.monotonic() - began_s
         return decoded.image_chw

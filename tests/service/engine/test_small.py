@@ -100,6 +100,32 @@ def test_one_bad_small_image_does_not_spoil_its_batch(
         together = [answer.result() for answer in waiting]
         alone = [post(content) for content in sent]
     assert [answer.status_code for answer in together] == [200, 200, 200, 422, 200]
+    assert together[3].json()["detail"] == alone[3].json()["detail"]
     assert [a.content for a in together if a.status_code == 200] == [
         a.content for a in alone if a.status_code == 200
     ]
+
+
+def test_a_small_image_without_room_is_told_so_in_any_company(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(20, 20))
+    settings = {"max_pixels": 900, "max_decoded_megapixels": 900e-6}
+    with (
+        serve_in_thread([("gated", gated_model)], **settings) as address,
+        ThreadPoolExecutor(4) as threads,
+    ):
+
+        def post(content: bytes) -> httpx.Response:
+            return httpx.post(address + URL, content=content, timeout=60)
+
+        first = threads.submit(post, encode_png(make_pixels(9, 9)))
+        assert gated_model.entered.acquire(timeout=30)
+        waiting = [threads.submit(post, image) for _ in range(3)]
+        while httpx.get(f"{address}/metrics").text.find('version="1"} 3.0') < 0:
+            pass
+        gated_model.gate.set()
+        assert first.result().status_code == 200
+        answers = [answer.result() for answer in waiting]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 429)
