@@ -88,6 +88,8 @@ def create_app(
         middleware=_middleware(settings, metrics, spans),
         # FastAPI's own pages load their scripts from a CDN.
         docs_url=None,
+        # It would send a client to whatever host its request named.
+        redirect_slashes=False,
         redoc_url=None,
         # Its telemetry would put exception texts into whatever provider is set up.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},

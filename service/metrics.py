@@ -58,7 +58,7 @@ class Metrics:
         )
         self._refused = Counter(
             "longskip_refused",
-            "Requests that were turned away, by reason.",
+            "Requests, and images of larger ones, that were turned away, by reason.",
             ("model", "reason"),
             registry=self._registry,
         )
@@ -71,6 +71,8 @@ class Metrics:
         self._requests.labels(model, trace.answer_format, str(status)).inc()
         if trace.refused_for:
             self._refused.labels(model, trace.refused_for).inc()
+        for reason in trace.refused_parts:
+            self._refused.labels(model, reason).inc()
         for stage, seconds in trace.stages_s.items():
             self._stages.labels(model, version, stage).observe(seconds)
         self.counts.observe(trace, status)

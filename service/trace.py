@@ -47,6 +47,7 @@ class Trace:
         cache: ``hit`` or ``miss`` where answers are kept, or empty.
         caller: name of the key that came with it, or empty.
         refused_for: why the request was turned away, a slug, or empty.
+        refused_parts: the same of those of its images that were turned away.
         parent: the operation of the client's own trace that asked, where it told one.
         place: this request in that trace, or in one of ours; None where there is none.
         span: what ``service.spans`` keeps of it, where it is recorded.
@@ -64,6 +65,7 @@ class Trace:
     cache: str = ""
     caller: str = ""
     refused_for: str = ""
+    refused_parts: list[str] = field(default_factory=list)
     parent: TraceParent | None = None
     place: TraceParent | None = None
     span: Any = None
@@ -91,6 +93,8 @@ class Trace:
     def join(self, parts: list["Trace"]) -> None:
         """Take over how long each stage took the slowest of the parts, and what holds of any."""
         self.tiled |= any(part.tiled for part in parts)
+        self.refused_parts += [part.refused_for for part in parts if part.refused_for]
+        self.images = len(parts) - len(self.refused_parts)
         for name in dict.fromkeys(name for part in parts for name in part.stages_s):
             longest_s = max(part.stages_s.get(name, 0.0) for part in parts)
             self.stages_s[name] = self.stages_s.get(name, 0.0) + longest_s

@@ -49,6 +49,11 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
     cause: str = ""
 
+    @property
+    def reason(self) -> str:
+        """The kind's slug, and its cause where it has one."""
+        return "-".join(filter(None, (self.kind.slug, self.cause)))
+
 
 # An error has the kind of its nearest class here.
 KINDS: dict[type[Exception], ProblemKind] = {
@@ -117,7 +122,7 @@ def problem_for(error: Exception) -> Problem:
 def problem_response(problem: Problem, scope: Scope, trace: Trace) -> Response:
     """Return the answer in the form of the protocol that was asked."""
     kind = problem.kind
-    trace.refused_for = "-".join(filter(None, (kind.slug, problem.cause)))
+    trace.refused_for = problem.reason
     if get_route_path(scope).startswith("/v2"):
         body: dict[str, object] = {"error": problem.detail}
         status = V2_STATUSES.get(kind.slug, kind.status)

@@ -173,6 +173,7 @@ async def _outcome(file: Readable, task: Task, trace: Trace, ends_s: float) -> O
         content = await _segment_in_time(file, task, trace, ends_s)
     except Exception as error:
         problem = problem_for(error)
+        trace.refused_for = problem.reason
         if problem.kind is UNEXPECTED:
             log_unexpected(error, trace)
         told = json.dumps(problem_body(problem, trace)).encode()

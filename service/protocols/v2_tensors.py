@@ -88,7 +88,11 @@ def read_request(body: bytes, json_bytes: int | None) -> InferRequest:
 def write_answer(
     head: Mapping[str, Any], outputs: Sequence[tuple[AskedOutput, NDArray[Any]]]
 ) -> tuple[bytes, int | None]:
-    """Return the body, and the length of its JSON where bytes stand behind it."""
+    """Return the body, and the length of its JSON where bytes stand behind it.
+
+    Raises:
+        RequestInvalid: an output wanted as JSON holds NaN.
+    """
     tensors, blobs = [], []
     for asked, array in outputs:
         tensor: TensorJson = {
@@ -100,6 +104,11 @@ def write_answer(
             blob = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
             blobs.append(blob)
             tensor["parameters"] = {"binary_data_size": len(blob)}
+        elif array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RequestInvalid(
+                f"the output {asked.name} holds NaN, which JSON does not have: are the intensities "
+                "sound? Ask for bytes (binary_data) to see them all the same"
+            )
         else:
             tensor["data"] = array.ravel().tolist()
         tensors.append(tensor)
@@ -146,7 +155,7 @@ def _read_inputs(head: TensorJson, blob: memoryview) -> dict[str, NDArray[Any]]:
             )
         size = parameters.get("binary_data_size")
         if size is None:
-            inputs[name] = _from_json(tensor, dtype, shape, where)
+            inputs[name] = _finite(_from_json(tensor, dtype, shape, where), where)
             continue
         if not _is_count(size):
             raise RequestInvalid(f"{where}: binary_data_size must be a whole number from 0")
@@ -155,11 +164,21 @@ def _read_inputs(head: TensorJson, blob: memoryview) -> dict[str, NDArray[Any]]:
                 f"{where} announces {size} bytes, but {len(rest)} are left behind the JSON; is "
                 "Inference-Header-Content-Length right?"
             )
-        inputs[name] = _from_bytes(rest[:size], dtype, shape, where)
+        inputs[name] = _finite(_from_bytes(rest[:size], dtype, shape, where), where)
         rest = rest[size:]
     if len(rest):
         raise RequestInvalid(f"{len(rest)} bytes stand behind the last input, and belong to none")
     return inputs
+
+
+def _finite(array: NDArray[Any], where: str) -> NDArray[Any]:
+    """Refuse what would make every pixel of an answer NaN, as `/v1` does."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise RequestInvalid(
+            f"{where} holds NaN, infinity or a number too large for its datatype; replace them "
+            "first"
+        )
+    return array
 
 
 def _from_bytes(
@@ -187,7 +206,8 @@ def _from_json(
         raise RequestInvalid(
             f"{where}: data has the shape {list(values.shape)}; 'shape' says {list(shape)}"
         )
-    kept = values.astype(dtype)
+    with np.errstate(over="ignore"):  # infinite then, and refused
+        kept = values.astype(dtype)
     if dtype.kind == "u" and not np.array_equal(kept, values):
         raise RequestInvalid(f"{where}: data holds what {tensor['datatype']} does not")
     return kept.reshape(shape)

@@ -59,8 +59,9 @@ def test_every_address_lies_below_the_prefix(proxied: TestClient) -> None:
     assert proxied.get("/openapi.json", headers=_headers()).json()["servers"] == [{"url": PREFIX}]
     assert proxied.get("/v2/nothing", headers=_headers()).json().keys() == {"error"}
     assert proxied.get("/v1/models").status_code == 401
-    moved = proxied.get("/v1/models/", headers=_headers(), follow_redirects=False)
-    assert moved.headers["location"].endswith(f"{PREFIX}/v1/models")
+    # Not sent on: where to, only the request's own host could say.
+    other = proxied.get("/v1/models/", headers=_headers(), follow_redirects=False)
+    assert other.status_code == 404
 
 
 def test_the_prefix_opens_no_door_past_the_keys(proxied: TestClient) -> None:

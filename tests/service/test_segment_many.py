@@ -75,6 +75,21 @@ def test_a_fault_is_told_in_its_place(
     assert answer[5][2] == segment("grey", images[2]).content
 
 
+def test_refused_images_are_counted_as_refused(client: httpx.Client, images: list[bytes]) -> None:
+    def counts() -> tuple[int, float]:
+        stats = client.get("/v2/models/grey/versions/1/stats").json()["model_stats"][0]
+        refused = [
+            float(line.rpartition(" ")[2])
+            for line in client.get("/metrics").text.splitlines()
+            if line.startswith('longskip_refused_total{model="grey",reason="unsupported-image"}')
+        ]
+        return stats["inference_count"], sum(refused)
+
+    before = counts()
+    read(client.post(URL, **form([images[0], b"no image", b"no image either", images[1]])))
+    assert counts() == (before[0] + 2, before[1] + 2)
+
+
 def test_too_large_images_are_told_in_their_place(
     client: httpx.Client, images: list[bytes], make_pixels: Any, encode_png: Any
 ) -> None:

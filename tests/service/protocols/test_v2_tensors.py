@@ -129,6 +129,8 @@ def test_what_is_asked_for() -> None:
         (body_of({**IMAGE, "data": ["0", "1", "2", "3"]}), "no number"),
         (body_of({**IMAGE, "data": [True, False, True, True]}), "no number"),
         (body_of({**IMAGE, "data": [0, 1, 2, 10**40]}), "no number"),
+        (body_of({**IMAGE, "data": [0, 1, 2, 1e39]}), "too large for its datatype"),
+        (body_of({**IMAGE, "data": [0, 1, 2, 3]}).replace(b"3]", b"1e400]"), "holds NaN, infinity"),
         (body_of({**IMAGE, "parameters": 3}), "needs 'parameters', a object"),
         (body_of({**IMAGE, "parameters": {"shared_memory_region": "x"}}), "shared memory"),
         (body_of({**IMAGE, "parameters": {"binary_data_size": -4}}), "whole number from 0"),
@@ -174,3 +176,15 @@ def test_an_error_does_not_quote_the_client() -> None:
     with pytest.raises(RequestInvalid) as refused:
         read_request(b'{"inputs": [{"name": "Doe_Jane", "datatype": "Doe_Jane"}]}', None)
     assert "Doe" not in str(refused.value)
+
+
+def test_nan_is_refused_as_bytes_and_is_no_json() -> None:
+    head = body_of({**IMAGE, "data": None, "parameters": {"binary_data_size": 16}})
+    values = np.array([0, np.nan, 1, 2], np.float32)
+    with pytest.raises(RequestInvalid, match=r"inputs\[0\] holds NaN"):
+        read_request(head + values.tobytes(), len(head))
+    body, length = write_answer({}, [(AskedOutput("probabilities", True), values)])
+    assert length is not None
+    assert body[length:] == values.tobytes()
+    with pytest.raises(RequestInvalid, match="probabilities holds NaN, which JSON does not have"):
+        write_answer({}, [(AskedOutput("probabilities", False), values)])
