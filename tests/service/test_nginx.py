@@ -125,8 +125,7 @@ def test_the_page_and_its_files_lie_below_the_prefix(behind_nginx: Any) -> None:
     page = client.get(f"{PREFIX}/")
     (script,) = re.findall(r'src="([^"]+)"', page.text)
     assert client.get(f"{PREFIX}/{script}").headers["content-type"].startswith("text/javascript")
-    slashed = client.get(f"{PREFIX}/v1/models/")
-    assert slashed.headers["location"] == f"{client.base_url}{PREFIX}/v1/models"
+    assert client.get(f"{PREFIX}/v1/models/").status_code == 404
 
 
 def test_a_body_past_the_limit_gets_the_services_own_words(behind_nginx: Any) -> None:
