@@ -125,12 +125,16 @@ def draw(rounds: Sequence[Round]) -> Figure:
         values = [over_rounds(rounds, name, value) for name in names]
         colours = [OURS_COLOUR if name == LONGSKIP.name else PEERS_COLOUR for name in names]
         drawn = axes.barh(names[::-1], values[::-1], color=colours[::-1])
-        axes.bar_label(drawn, fmt="%.3g", padding=2)
+        axes.bar_label(drawn, [_short(value) for value in values[::-1]], padding=2)
         axes.set_title(title, fontsize=8)
         axes.margins(x=0.25)
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.set_xticks([])
     return figure
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _table(rounds: Sequence[Round]) -> list[str]:
