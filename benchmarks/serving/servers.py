@@ -41,22 +41,29 @@ class Server:
     """One of those side by side.
 
     Attributes:
-        name: as tables show it, and as ``--only`` takes it.
-        script: under ``peers/``, run as ``SCRIPT MODEL PORT``; none: ``python -m service``.
-        requirements: beside it.
+        name: as tables show it, as ``--only`` takes it, and in its files' names under ``peers/``:
+            ``with_NAME.py``, run with MODEL and PORT, and ``NAME.txt``, its requirements.
         package: whose version is told.
-        path: where images are posted, with the query.
         health: what a balancer would ask.
+        path: where images are posted, with the query.
         as_tensor: the image goes as a tensor of bytes of the Open Inference Protocol.
     """
 
     name: str
-    script: str
-    requirements: str
     package: str
-    path: str
     health: str
+    path: str = "/segment"
     as_tensor: bool = False
+
+    @property
+    def script(self) -> Path:
+        """What starts it."""
+        return PEERS / f"with_{self.name}.py"
+
+    @property
+    def requirements(self) -> Path:
+        """What has to be installed for it, pinned."""
+        return PEERS / f"{self.name}.txt"
 
     def request(self, png: bytes) -> Request:
         """Return what is posted for an image; all but Triton get the same multipart form."""
@@ -72,56 +79,24 @@ class Server:
 
 
 LONGSKIP = Server(
-    name="longskip",
-    script="",
-    requirements="",
-    package="longskip",
-    path="/v1/models/{model}/segment?format=png",
-    health="/v2/health/live",
+    "longskip", "longskip", path="/v1/models/{model}/segment?format=png", health="/v2/health/live"
 )
 SERVERS: dict[str, Server] = {
-    "longskip": LONGSKIP,
-    "fastapi": Server(
-        name="fastapi",
-        script="with_fastapi.py",
-        requirements="fastapi.txt",
-        package="fastapi",
-        path="/segment",
-        health="/health",
-    ),
-    "litserve": Server(
-        name="litserve",
-        script="with_litserve.py",
-        requirements="litserve.txt",
-        package="litserve",
-        path="/segment",
-        health="/health",
-    ),
-    "bentoml": Server(
-        name="bentoml",
-        script="with_bentoml.py",
-        requirements="bentoml.txt",
-        package="bentoml",
-        path="/segment",
-        health="/livez",
-    ),
-    "ray": Server(
-        name="ray",
-        script="with_ray.py",
-        requirements="ray.txt",
-        package="ray",
-        path="/segment",
-        health="/-/healthz",
-    ),
-    "triton": Server(
-        name="triton",
-        script="with_triton.py",
-        requirements="triton.txt",
-        package="nvidia-pytriton",
-        path="/v2/models/segment/infer",
-        health="/v2/health/live",
-        as_tensor=True,
-    ),
+    server.name: server
+    for server in (
+        LONGSKIP,
+        Server("fastapi", "fastapi", health="/health"),
+        Server("litserve", "litserve", health="/health"),
+        Server("bentoml", "bentoml", health="/livez"),
+        Server("ray", "ray", health="/-/healthz"),
+        Server(
+            "triton",
+            "nvidia-pytriton",
+            health="/v2/health/live",
+            path="/v2/models/segment/infer",
+            as_tensor=True,
+        ),
+    )
 }
 
 
@@ -133,7 +108,7 @@ def install(server: Server, environments: Path) -> Path:
     """
     if server is LONGSKIP:
         return Path(sys.executable)
-    requirements = PEERS / server.requirements
+    requirements = server.requirements
     environment = environments / server.name
     python = environment / "bin" / "python"
     installed = environment / "installed.txt"
@@ -141,7 +116,7 @@ def install(server: Server, environments: Path) -> Path:
         return python
     uv = str(Path(sys.executable).parent / "uv")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    print(f"installing {server.requirements} into {environment}", flush=True)
+    print(f"installing {requirements.name} into {environment}", flush=True)
     make = [uv, "venv", "--quiet", "--clear", "--python", version, str(environment)]
     fill = [uv, "pip", "install", "--quiet", "--python", str(python), "-r", str(requirements)]
     for command in (make, fill):
@@ -226,7 +201,7 @@ def started(
         environment |= {f"LONGSKIP_{name}": value for name, value in own.items()}
         command = [str(python), "-m", "service"]
     else:
-        command = [str(python), str(PEERS / server.script), str(model.resolve()), str(port)]
+        command = [str(python), str(server.script), str(model.resolve()), str(port)]
     root = f"http://127.0.0.1:{port}"
     log = work / f"{server.name}.log"
     began_s = time.monotonic()

@@ -54,6 +54,7 @@ class ZippedFile:
                 # Piece by piece: asked for all, `zipfile` expands all before it looks at the size
                 # that the header gives, which may be a lie.
                 return b"".join(iter(partial(packed.read, _PIECE_BYTES), b""))
+        # NotImplementedError is `zipfile`'s own, of archives of a kind that it does not read.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
             raise BrokenImage("it does not unpack; pack the archive again") from error
 
@@ -74,6 +75,7 @@ def open_zip(file: BinaryIO, *, max_files: int, max_bytes: int) -> Sequence[Read
     _check_directory(file, max_files)
     try:
         archive = zipfile.ZipFile(file)
+    # NotImplementedError: as above.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise BodyMalformed("the body is no zip archive, or not a whole one") from error
     entries = [entry for entry in archive.infolist() if not _is_passed_over(entry)]
