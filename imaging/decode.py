@@ -5,6 +5,7 @@ bits give uint8, 9 to 16 bits uint16, floats float32. Fewer bits than 8 are scal
 Palettes become RGB. What is refused: CMYK, animations, stacks, lossless-only medical codecs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,7 +52,11 @@ class DecodedImage:
 
 
 def decode_image(
-    encoded: bytes, *, max_pixels: int, orientation: Orientation = "applied"
+    encoded: bytes,
+    *,
+    max_pixels: int,
+    orientation: Orientation = "applied",
+    admit: Callable[[ImageHeader], None] | None = None,
 ) -> DecodedImage:
     """Decode a file's bytes.
 
@@ -60,6 +65,7 @@ def decode_image(
         max_pixels: Largest width × height, checked in the header before anything is decoded;
             samples may take 16 bytes per pixel of it.
         orientation: "applied" turns the pixels as a viewer shows them (EXIF), "stored" does not.
+        admit: Called with the header before anything is decoded; what it raises is passed on.
 
     Raises:
         UnsupportedImage: A format, colour space or sample type that is not read.
@@ -69,6 +75,8 @@ def decode_image(
     file_format = FORMATS[sniff_format(encoded)]
     header = file_format.read_header(encoded)
     check_size(header, max_pixels)
+    if admit is not None:
+        admit(header)
     pixels_hwc = file_format.decode_hwc(encoded)
     if orientation == "applied":
         pixels_hwc = apply_orientation(pixels_hwc, header.orientation)

@@ -9,7 +9,7 @@ from contract.model import Intensities
 from contract.spec import ModelSpec
 from imaging.channels import match_channels, to_chw_float32
 from imaging.decode import Orientation, decode_image
-from imaging.header import check_size, read_header
+from imaging.header import ImageHeader
 from service.engine.budget import PixelLease
 from service.engine.unpack import Readable
 
@@ -48,14 +48,16 @@ def decode(
         UnsupportedImage, BrokenImage, ImageTooLarge, ChannelMismatch: see ``imaging``.
         Overloaded: other images hold the memory.
     """
-    with lease:
-        encoded = file.read()
-        header = read_header(encoded)
-        check_size(header, max_pixels)
+
+    def admit(header: ImageHeader) -> None:
         lease.take(header.pixels * max(1, header.channels // CHANNELS_PER_BUDGET_PIXEL))
-        decoded = decode_image(encoded, max_pixels=max_pixels, orientation=orientation)
+
+    with lease:
+        decoded = decode_image(
+            file.read(), max_pixels=max_pixels, orientation=orientation, admit=admit
+        )
         matched = match_channels(decoded.pixels_hwc, spec.channels)
-        tiled = header.pixels > spec.whole_image_max_pixels
+        tiled = decoded.header.pixels > spec.whole_image_max_pixels
         return DecodedRequest(
             image_chw=matched.transpose(2, 0, 1) if tiled else to_chw_float32(matched),
             pixels_hwc=decoded.pixels_hwc if keep_pixels else None,
