@@ -1,13 +1,13 @@
 """One model's queue and its runs: what waits runs as soon as cores are free for it."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
-from typing import Any, TypeAlias
+from time import monotonic, thread_time
+from typing import Any
 
 from contract.model import Intensities, Segmentation
 from contract.session import CPU_PROVIDER
@@ -17,12 +17,11 @@ from service.engine.budget import PixelLease
 from service.engine.queue import Batch, Decoded, Job, JobImage, JobQueue
 from service.engine.run import SegmentationModel, answer_batch
 from service.engine.small import SmallImage
+from service.engine.threads import Threads
 from service.engine.turns import raisable
 from service.errors import Overloaded
 from service.trace import ModelKey, Trace
 
-Run: TypeAlias = "asyncio.Future[list[Any]]"
-"""What one run gives, per image, in order: what its request waits for, or an error."""
 ObserveBatch = Callable[[int, float], None]
 """Called with the number of images and the seconds of each batch that was run."""
 # Runs past this size keep memory that is worth handing back when none came for a while, smaller
@@ -30,6 +29,8 @@ ObserveBatch = Callable[[int, float], None]
 LARGE_PIXELS = 256 * 256
 KEPT_S = 5.0
 KEPT_IDLE_S = 30.0
+# A few times of what the event loop takes for an image's request.
+QUICK_S = 2e-3
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,14 @@ class Scheduler:
         self._idle = asyncio.Event()
         self._idle.set()
         self._queue = JobQueue()
-        self._threads = ThreadPoolExecutor(
-            lanes.count if lanes is not None else 1, thread_name_prefix=f"run-{model.spec.name}"
-        )
-        self._whole_run: Run | None = None
-        self._lane_runs: set[Run] = set()
+        count = lanes.count if lanes is not None else 1
+        self._threads = Threads(count, name=f"run-{model.spec.name}")
+        self._whole_run: Batch | None = None
+        self._lane_runs: set[Batch] = set()
         self._hand_back_due: asyncio.TimerHandle | None = None
         self._ended_s = 0.0
+        # Of the last run; before it, none is taken for quick.
+        self._pixel_s = math.inf
 
     @property
     def spec(self) -> ModelSpec:
@@ -126,9 +128,10 @@ class Scheduler:
         """Wait for no image: who still waits for one is cancelled."""
         self._queue.drop_all()
         self._hand_back_never()
-        for run in (*self._lane_runs, *([self._whole_run] if self._whole_run is not None else [])):
-            run.cancel()
-        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        for batch in (*self._lane_runs, *filter(None, [self._whole_run])):
+            for job in batch.jobs:
+                job.answer.cancel()
+        await self._threads.close()
 
     async def wait_until_idle(self) -> None:
         """Wait until no request claims the model or holds a slot."""
@@ -256,12 +259,18 @@ class Scheduler:
     def _free_lanes(self) -> int:
         """How many lanes may take a batch: none where the cores could not all be kept busy.
 
-        Nor for an image that is too large for a lane.
+        Nor for an image that is too large for a lane. Runs that are quick go one by one: the event
+        loop cannot feed two threads with them, which would only wait for Python's lock by turns.
         """
         lanes, running = self._lanes, len(self._lane_runs)
-        if lanes is None or running + len(self._queue) < lanes.count:
+        if lanes is None:
             return 0
-        if self._queue.oldest.pixels > self._lane_pixels:
+        pixels = self._queue.oldest.pixels
+        if pixels > self._lane_pixels:
+            return 0
+        if pixels * self._pixel_s < QUICK_S:
+            return 0 if running else 1
+        if running + len(self._queue) < lanes.count:
             return 0
         return lanes.count - running
 
@@ -269,44 +278,46 @@ class Scheduler:
         max_pixels = min(max_pixels, self._max_batch_pixels)
         return take_batch(self._queue.waiting, max_images=max_images, max_pixels=max_pixels)
 
-    def _begin(self, batch: list[Job], *, in_lane: bool) -> None:
+    def _begin(self, jobs: list[Job], *, in_lane: bool) -> None:
         model = self._lanes.model if in_lane and self._lanes is not None else self._model
-        together = Batch(batch)
-        for job in batch:
-            job.batch = together
-        run = self._start(model, together)
+        batch = Batch(jobs)
+        for job in jobs:
+            job.batch = batch
         if in_lane:
-            self._lane_runs.add(run)
+            self._lane_runs.add(batch)
         else:
-            self._whole_run = run
-        run.add_done_callback(partial(self._ended, batch, monotonic()))
-
-    def _start(self, model: SegmentationModel, batch: Batch) -> Run:
-        loop = asyncio.get_running_loop()
+            self._whole_run = batch
+        ended = partial(self._ended, batch, monotonic())
         try:
-            return loop.run_in_executor(self._threads, answer_batch, model, batch.jobs, batch.halt)
+            self._threads.begin(partial(_answer_timed, model, batch), ended)
         except RuntimeError as error:  # no thread can be started, or the scheduler is closed
-            run: Run = loop.create_future()
-            run.set_exception(error)
-            return run
+            asyncio.get_running_loop().call_soon(ended, None, error)
 
-    def _ended(self, batch: list[Job], started_s: float, run: Run) -> None:
-        self._lane_runs.discard(run)
-        if run is self._whole_run:
+    def _ended(
+        self,
+        batch: Batch,
+        started_s: float,
+        answered: tuple[list[Any], float] | None,
+        error: BaseException | None,
+    ) -> None:
+        outcomes, work_s = answered if answered is not None else (None, math.inf)
+        self._lane_runs.discard(batch)
+        if batch is self._whole_run:
             self._whole_run = None
         self._ended_s = finished_s = monotonic()
-        if any(job.pixels > LARGE_PIXELS for job in batch):
+        self._pixel_s = work_s / sum(job.pixels for job in batch.jobs)
+        if any(job.pixels > LARGE_PIXELS for job in batch.jobs):
             self._hand_back_in(KEPT_S, at_rest=False)
         elif self._hand_back_due is None:
             self._hand_back_in(KEPT_IDLE_S, at_rest=True)
-        self._observe_batch(len(batch), finished_s - started_s)
-        for job in batch:
+        self._observe_batch(len(batch.jobs), finished_s - started_s)
+        for job in batch.jobs:
             job.started_s, job.finished_s = started_s, finished_s
             job.lease.let_go()
             # They hold each other, and with them their images, until the collector comes by.
             job.batch = None
         try:
-            _hand_out(batch, run)
+            _hand_out(batch.jobs, outcomes, error)
         finally:
             self._begin_runs()
 
@@ -327,18 +338,24 @@ class Scheduler:
             self._hand_back_in(KEPT_IDLE_S - rested_s, at_rest=True)
             return
         with suppress(RuntimeError):  # no thread can be started
-            self._threads.submit(self._model.hand_memory_back)
+            self._threads.begin(self._model.hand_memory_back, _regardless)
 
 
-def _hand_out(batch: Sequence[Job], run: Run) -> None:
+def _regardless(_returned: object, _error: BaseException | None) -> None:
+    """Take note of nothing."""
+
+
+def _answer_timed(model: SegmentationModel, batch: Batch) -> tuple[list[Any], float]:
+    """Return the outcomes and what they took of this thread's time, in seconds."""
+    began_s = thread_time()
+    return answer_batch(model, batch.jobs, batch.halt), thread_time() - began_s
+
+
+def _hand_out(jobs: Sequence[Job], outcomes: list[Any] | None, error: BaseException | None) -> None:
     """Give every job of a run its answer, whatever became of the run."""
-    if run.cancelled():
-        for job in batch:
-            job.answer.cancel()
-        return
-    error = run.exception()
-    outcomes = run.result() if error is None else [raisable(error)] * len(batch)
-    for job, outcome in zip(batch, outcomes, strict=True):
+    if outcomes is None:
+        outcomes = [raisable(error or RuntimeError("a run gave no answers"))] * len(jobs)
+    for job, outcome in zip(jobs, outcomes, strict=True):
         if job.answer.done():
             continue
         if isinstance(outcome, Exception):

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeAlias
 
-Work = Callable[[], Any]
+from service.engine.threads import Threads, Work
+
 Answer: TypeAlias = "asyncio.Future[Any]"
 
 
@@ -20,7 +19,7 @@ class Turns:
     """
 
     def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="codec")
+        self._threads = Threads(threads, name="codec")
         self._free = threads
         # Owners in the order of their turns, each with its work, oldest first.
         self._waiting: dict[str, deque[tuple[Work, Answer]]] = {}
@@ -41,10 +40,9 @@ class Turns:
         for _, answer in (entry for entries in self._waiting.values() for entry in entries):
             answer.cancel()
         self._waiting.clear()
-        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        await self._threads.close()
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._free and self._waiting:
             owner = next(iter(self._waiting))
             entries = self._waiting.pop(owner)
@@ -54,32 +52,21 @@ class Turns:
             if answer.done():
                 continue
             try:
-                running = loop.run_in_executor(self._threads, _do, work)
+                self._threads.begin(work, partial(self._ended, answer))
             except RuntimeError as error:  # no thread can be started, or they are closed
                 answer.set_exception(error)
                 continue
             self._free -= 1
-            running.add_done_callback(partial(self._ended, answer))
 
-    def _ended(self, answer: Answer, running: Answer) -> None:
+    def _ended(self, answer: Answer, returned: Any, error: BaseException | None) -> None:
         self._free += 1
-        error = None if running.cancelled() else running.exception()
-        if running.cancelled():
-            answer.cancel()
-        elif answer.done():
+        if answer.done():
             pass
         elif error is not None:
             answer.set_exception(raisable(error))
         else:
-            answer.set_result(running.result())
+            answer.set_result(returned)
         self._begin()
-
-
-def _do(work: Work) -> Any:
-    try:
-        return work()
-    except StopIteration as error:  # which asyncio loses on its way out of the thread
-        raise raisable(error) from error
 
 
 def raisable(error: BaseException) -> Exception:

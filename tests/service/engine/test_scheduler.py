@@ -77,8 +77,9 @@ async def entered(held: Held) -> None:
 
 
 @pytest.fixture
-def play(models: Path) -> Callable[..., None]:
-    """Play a scene against a scheduler with so many lanes."""
+def play(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Play a scene against a scheduler with so many lanes, for which no run is quick."""
+    monkeypatch.setattr(scheduler, "QUICK_S", 0.0)
     model = Model.open(models / "grey" / "1" / "model.onnx", device="cpu", threads=1)
 
     def play(scene: Callable[[Bench], Awaitable[None]], *, lanes: int) -> None:
@@ -113,6 +114,29 @@ def test_few_take_all_cores_and_many_one_each(play: Callable[..., None]) -> None
         await last
         assert bench.whole.ran == [(1, 1, 2, 2), (1, 1, 3, 3)]
         assert bench.lane.ran == [(1, 1, 64, 64)] * 3
+
+    play(scene, lanes=2)
+
+
+def test_quick_runs_go_one_by_one(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "QUICK_S", 60.0)
+
+    async def scene(bench: Bench) -> None:
+        first = bench.send(2, 2)  # nobody knows yet how long one takes
+        await entered(bench.whole)
+        bench.whole.let_go.release()
+        await first
+        crowd = [bench.send(8, 8)]
+        await entered(bench.lane)
+        crowd += [bench.send(8, 8) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert bench.scheduler.waiting == 3
+        bench.lane.let_go.release(2)
+        await asyncio.gather(*crowd)
+        assert bench.lane.ran == [(1, 1, 8, 8), (3, 1, 8, 8)]
+        assert bench.whole.ran == [(1, 1, 2, 2)]
 
     play(scene, lanes=2)
 
