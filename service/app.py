@@ -1,18 +1,16 @@
 """The app factory: what is injected, what is loaded, which routes there are."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from contract.errors import LongskipError
 from contract.version import __version__
 from service.engine.engine import Engine
 from service.gauges import Gauges
@@ -32,6 +30,7 @@ from service.protocols import (
     v2_repository,
 )
 from service.protocols.closing import Closing
+from service.protocols.direct import TOLD, Direct
 from service.protocols.guard import Guard
 from service.protocols.observe import Observe
 from service.protocols.problems import problem_for, problem_response
@@ -44,6 +43,24 @@ from service.trace import SCOPE_KEY
 
 if TYPE_CHECKING:  # it loads OpenTelemetry
     from service.spans import Spans
+
+
+class App(FastAPI):
+    """FastAPI's routes and OpenAPI text, with layers of ours around all of the framework's.
+
+    So that a layer may answer without those (see ``protocols/direct.py``).
+    """
+
+    def __init__(self, layers: Sequence[Middleware], **options: Any) -> None:
+        super().__init__(**options)
+        self._layers = layers
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what answers a request."""
+        stack = super().build_middleware_stack()
+        for layer, args, kwargs in reversed(self._layers):
+            stack = layer(stack, *args, **kwargs)
+        return stack
 
 
 def create_app(
@@ -79,13 +96,13 @@ def create_app(
         if spans is not None:
             await asyncio.to_thread(spans.close)
 
-    app = FastAPI(
+    app = App(
+        _layers(settings, metrics, spans),
         title=openapi.TITLE,
         summary=openapi.SUMMARY,
         description=openapi.DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(settings, metrics, spans),
         # FastAPI's own pages load their scripts from a CDN.
         docs_url=None,
         # It would send a client to whatever host its request named.
@@ -96,7 +113,7 @@ def create_app(
     )
     app.openapi = partial(openapi.complete, app)  # type: ignore[method-assign]
     app.state.draining = app.state.closing = False
-    for error in (LongskipError, HTTPException, RequestValidationError):
+    for error in (*TOLD, Exception):  # Exception is raised again behind its answer, to be logged
         app.add_exception_handler(error, _answer_with_problem)
     v1, v2 = (
         (v1_segment, v1_segment_many, v1_compare, v1_models),
@@ -119,7 +136,7 @@ def _spans(settings: Settings) -> "Spans | None":
     return Spans(settings.traces)
 
 
-def _middleware(settings: Settings, metrics: Metrics, spans: "Spans | None") -> list[Middleware]:
+def _layers(settings: Settings, metrics: Metrics, spans: "Spans | None") -> list[Middleware]:
     """Outermost first."""
     layers = [Middleware(Observe, metrics=metrics, spans=spans)]
     if settings.cors_origins:
@@ -134,4 +151,5 @@ def _middleware(settings: Settings, metrics: Metrics, spans: "Spans | None") -> 
     layers.append(Middleware(Closing))
     known = Keys.read(settings.keys) if settings.keys is not None else None
     layers.append(Middleware(Guard, known, dev=settings.dev))
+    layers.append(Middleware(Direct, v1_segment.routes()))
     return layers

@@ -8,11 +8,13 @@ that does not read its answer. Bodies and answers under way have the deadline of
 import asyncio
 import json
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.protocols.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemKind
+from service.protocols.wait import WHEN_GONE_KEY
 
 # A head is a few hundred bytes, so only a client that does not want to send it takes longer.
 HEAD_WITHIN_S = 10.0
@@ -46,6 +48,7 @@ class Connection(HttpToolsProtocol):
     _in_head = False
     _head_bytes = 0
     _refused = False
+    _call_when_gone: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -70,6 +73,7 @@ class Connection(HttpToolsProtocol):
         """Count the bytes of a new head."""
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
+        self.scope[WHEN_GONE_KEY] = self.when_gone  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         """Go on, for the head is there.
@@ -91,10 +95,27 @@ class Connection(HttpToolsProtocol):
         else:
             self._refuse(MALFORMED)
 
+    def when_gone(self, call: Callable[[], None] | None) -> None:
+        """Have something called when the client goes, or nothing any more.
+
+        A task that waits for ASGI's message of it would cost each request 0.03 ms.
+        """
+        self._call_when_gone = call
+        if call is not None:
+            self.flow.resume_reading()  # which a large body stops; nothing is noticed meanwhile
+            if self.transport.is_closing():
+                self.loop.call_soon(self._tell_gone)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, for nobody is there."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        call, self._call_when_gone = self._call_when_gone, None
+        if call is not None:
+            call()
 
     def _refuse(self, problem: Problem) -> None:
         """Answer without the app, which has seen nothing of the request, and end the connection."""

@@ -58,7 +58,10 @@ class Counts:
 
     def of(self, name: str, version: int) -> VersionCounts:
         """Return the counts of a version, zeros where it was never asked."""
-        return self._by_version.setdefault((name, version), VersionCounts())
+        counts = self._by_version.get((name, version))
+        if counts is None:
+            counts = self._by_version[name, version] = VersionCounts()
+        return counts
 
     def observe(self, trace: Trace, status: int) -> None:
         """Count one request, if it asked a model to run."""

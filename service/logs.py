@@ -6,7 +6,7 @@ import logging.config
 from datetime import UTC, datetime
 
 # These would describe what they parse or which part of a file they read.
-QUIET = ("python_multipart", "tifffile", "PIL", "asyncio", "uvicorn")
+QUIET = ("tifffile", "PIL", "asyncio", "uvicorn")
 # json.dumps would make one for each line.
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -29,6 +29,8 @@ class JsonLine(logging.Formatter):
 
 def set_up_logging() -> None:
     """Log to standard error."""
+    # What no line tells need not be looked up for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {
             "version": 1,

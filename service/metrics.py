@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -36,50 +37,53 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
-        self._requests = Counter(
+        requests = Counter(
             "longskip_requests",
             "Answers by model, format and status.",
             ("model", "format", "status"),
             registry=self._registry,
         )
-        self._stages = Histogram(
+        stages = Histogram(
             "longskip_stage_seconds",
             "Time of an image in each stage of its way.",
             ("model", "version", "stage"),
             buckets=STAGE_SECONDS,
             registry=self._registry,
         )
-        self._batches = Histogram(
+        batches = Histogram(
             "longskip_batch_images",
             "Images that ran together.",
             ("model", "version"),
             buckets=BATCH_IMAGES,
             registry=self._registry,
         )
-        self._refused = Counter(
+        refused = Counter(
             "longskip_refused",
             "Requests, and images of larger ones, that were turned away, by reason.",
             ("model", "reason"),
             registry=self._registry,
         )
+        # Of each series looked up once; prometheus_client takes a lock and checks the labels.
+        self._requests, self._refused = cache(requests.labels), cache(refused.labels)
+        self._stages, self._batches = cache(stages.labels), cache(batches.labels)
 
     def observe(self, trace: Trace, status: int) -> None:
         """Count one answered request."""
         model, version = ("", "")
         if trace.model is not None:
             model, version = trace.model.name, str(trace.model.version)
-        self._requests.labels(model, trace.answer_format, str(status)).inc()
+        self._requests(model, trace.answer_format, str(status)).inc()
         if trace.refused_for:
-            self._refused.labels(model, trace.refused_for).inc()
+            self._refused(model, trace.refused_for).inc()
         for reason in trace.refused_parts:
-            self._refused.labels(model, reason).inc()
+            self._refused(model, reason).inc()
         for stage, seconds in trace.stages_s.items():
-            self._stages.labels(model, version, stage).observe(seconds)
+            self._stages(model, version, stage).observe(seconds)
         self.counts.observe(trace, status)
 
     def batch_observer(self, name: str, version: int) -> Callable[[int, float], None]:
         """Return what is to be called with the images and the seconds of each batch."""
-        sizes = self._batches.labels(name, str(version))
+        sizes = self._batches(name, str(version))
 
         def observe(images: int, seconds: float) -> None:
             sizes.observe(images)

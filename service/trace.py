@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from service.traceparent import TraceParent, read_traceparent
 
 ModelKey = tuple[str, int]
 """Name and version."""
+RawHeader = tuple[bytes, bytes]
+"""Name in lower case, and value."""
 SCOPE_KEY = "longskip.trace"
 # Ids from outside stand in headers and logs, so nothing else than this is taken over.
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,6 +32,17 @@ class ModelIdentity:
     sha256: str
     provider: str
     precision: str
+
+    @cached_property
+    def headers(self) -> tuple[RawHeader, ...]:
+        """What every answer of it carries, as ASGI has headers."""
+        return (
+            (b"x-longskip-model", self.name.encode()),
+            (b"x-longskip-version", str(self.version).encode()),
+            (b"x-longskip-sha256", self.sha256.encode()),
+            (b"x-longskip-provider", self.provider.encode()),
+            (b"x-longskip-precision", self.precision.encode()),
+        )
 
 
 @dataclass
@@ -104,27 +118,22 @@ class Trace:
         """Seconds since the request came."""
         return time.monotonic() - self.started_s
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that every answer carries."""
-        headers = {"X-Longskip-Request-Id": self.request_id}
+    def headers(self) -> list[RawHeader]:
+        """Return the headers that every answer carries, as ASGI has them."""
+        headers = [(b"x-longskip-request-id", self.request_id.encode())]
         if self.model is not None:
-            headers |= {
-                "X-Longskip-Model": self.model.name,
-                "X-Longskip-Version": str(self.model.version),
-                "X-Longskip-Sha256": self.model.sha256,
-                "X-Longskip-Provider": self.model.provider,
-                "X-Longskip-Precision": self.model.precision,
-            }
+            headers += self.model.headers
         if self.skip_gain:
-            headers["X-Longskip-Skip-Gain"] = self.skip_gain
+            headers.append((b"x-longskip-skip-gain", self.skip_gain.encode()))
         if self.tiled:
-            headers["X-Longskip-Tiled"] = "true"
+            headers.append((b"x-longskip-tiled", b"true"))
         if self.cache:
-            headers["X-Longskip-Cache"] = self.cache
+            headers.append((b"x-longskip-cache", self.cache.encode()))
         if self.place is not None:
-            headers["traceresponse"] = str(self.place)
+            headers.append((b"traceresponse", str(self.place).encode()))
         stages = [*self.stages_s.items(), ("total", self.elapsed_s)]
-        headers["Server-Timing"] = ", ".join(f"{n};dur={s * 1e3:.1f}" for n, s in stages)
+        timing = ", ".join([f"{name};dur={1e3 * seconds:.1f}" for name, seconds in stages])
+        headers.append((b"server-timing", timing.encode()))
         return headers
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
-from starlette.datastructures import UploadFile
 
 from contract.model import Intensities, Segmentation
 from imaging.formats.png import png_size_hw
 from service.engine.decode import DecodedRequest
+from service.engine.upload import Upload
 
 SMALL_PIXELS = 128 * 128
 SMALL_BYTES = 1 << 16
@@ -74,16 +74,11 @@ class SmallImage:
         return body
 
 
-def small_size_hw(upload: UploadFile) -> tuple[int, int] | None:
-    """Return height and width of a small PNG, by its header; None for any other file.
-
-    Args:
-        upload: at its start, and again afterwards.
-    """
-    if upload.size is None or upload.size > SMALL_BYTES:
+def small_size_hw(upload: Upload) -> tuple[int, int] | None:
+    """Return height and width of a small PNG, by its header; None for any other file."""
+    if upload.size > SMALL_BYTES:
         return None
-    head = upload.file.read(HEAD_BYTES)
-    upload.file.seek(0)
+    head = upload.read(HEAD_BYTES)
     size_hw = png_size_hw(head)
     if size_hw is None or not 0 < size_hw[0] * size_hw[1] <= SMALL_PIXELS:
         return None

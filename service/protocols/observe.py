@@ -5,7 +5,6 @@ import traceback
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
@@ -14,6 +13,8 @@ from service.trace import SCOPE_KEY, Trace, begin_trace
 
 if TYPE_CHECKING:  # it loads OpenTelemetry
     from service.spans import Spans
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 _access = logging.getLogger("longskip.access")
 _errors = logging.getLogger("longskip.error")
@@ -44,10 +45,9 @@ class Observe:
             nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers.update(trace.headers())
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-            sent_bytes += len(message.get("body", b""))
+                message["headers"] = [*message["headers"], *trace.headers(), NOSNIFF]
+            else:
+                sent_bytes += len(message.get("body", b""))
             await send(message)
 
         if method == "HEAD":
@@ -74,6 +74,9 @@ class Observe:
 
 def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_bytes: int) -> None:
     """Write one line. The route stands for the path, which may hold anything."""
+    level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+    if not _access.isEnabledFor(level):
+        return
     model, place = trace.model, trace.place
     entry = {
         "request_id": trace.request_id,
@@ -90,8 +93,9 @@ def _log_access(trace: Trace, method: str, route: str, *, status: int, sent_byte
         "ms": round(trace.elapsed_s * 1e3, 1),
         "stages_ms": {name: round(s * 1e3, 1) for name, s in trace.stages_s.items()},
     }
-    level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
-    _access.log(level, {key: value for key, value in entry.items() if value})
+    told = {key: value for key, value in entry.items() if value}
+    # Not log(), which looks through the stack for the caller's line.
+    _access.handle(logging.LogRecord(_access.name, level, __file__, 0, told, None, None))
 
 
 def log_unexpected(error: Exception, trace: Trace) -> None:

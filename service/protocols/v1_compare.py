@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import UploadFile
 
 from contract.spec import NAME_PATTERN, ModelSpec
 from imaging.decode import Orientation
@@ -18,6 +17,7 @@ from service.engine.compare import (
     check_comparable,
 )
 from service.engine.decode import DecodedRequest, decode
+from service.engine.upload import Upload
 from service.protocols.openapi import SEGMENT_BODY, SEGMENT_RESPONSES
 from service.protocols.segment_options import check_named_once
 from service.protocols.skip_gain import choose_gains
@@ -121,7 +121,7 @@ async def compare(request: Request, options: Annotated[CompareOptions, Query()])
     """
     running: Running = request.app.state.running
     trace: Trace = request.scope[SCOPE_KEY]
-    check_named_once(request, CompareOptions)
+    check_named_once(request.query_params, CompareOptions)
     named = named_models(options.models)
     found = [running.repository.find(*one) for one in named]
     check_comparable([one.spec for one in found], options.format)
@@ -130,11 +130,12 @@ async def compare(request: Request, options: Annotated[CompareOptions, Query()])
         if isinstance(one, ServedModel):
             running.engine.scheduler(one).check_room()
     deadline_s = running.settings.deadline_s
-    async with arriving(trace, deadline_s):
+    with arriving(trace, deadline_s):
         upload = await admit(request, max_body_bytes=running.settings.max_body_bytes)
     try:
         body, opinions = await wait_while_wanted(
             _answer(upload, named, options, running, trace),
+            request.scope,
             request.receive,
             seconds_left=deadline_s - trace.elapsed_s,
             deadline_s=deadline_s,
@@ -152,7 +153,7 @@ def named_models(spelled: str) -> list[tuple[str, Asked]]:
 
 
 async def _answer(
-    upload: UploadFile,
+    upload: Upload,
     named: Sequence[tuple[str, Asked]],
     options: CompareOptions,
     running: Running,
@@ -171,12 +172,11 @@ async def _answer(
                 specs.append(spec)
                 check_comparable(specs, options.format)  # its file may be another one by now
                 if spec.channels not in images:
-                    upload.file.seek(0)
                     with trace.stage("decode"):
                         images[spec.channels] = await engine.in_codec_thread(
                             lease.owner,
                             decode,
-                            upload.file,
+                            upload,
                             spec,
                             max_pixels=running.settings.max_pixels,
                             orientation=options.orientation,

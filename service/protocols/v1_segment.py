@@ -59,6 +59,11 @@ async def segment_version(
     return await _segment(request, model, version, options)
 
 
+def routes() -> list[SegmentRoute]:
+    """Return both addresses."""
+    return [route for route in router.routes if isinstance(route, SegmentRoute)]
+
+
 @dataclass(frozen=True)
 class Task:
     """What is to be done with each image of a request."""
@@ -102,12 +107,13 @@ async def _segment(
     settings = task.running.settings
     with task.scheduler.claim() as scheduler:
         scheduler.check_room()
-        async with arriving(trace, settings.deadline_s):
+        with arriving(trace, settings.deadline_s):
             upload = await admit(request, max_body_bytes=settings.max_body_bytes)
         try:
             with scheduler.slot():
                 body = await wait_while_wanted(
-                    segment_file(upload.file, task, trace, small_hw=small_size_hw(upload)),
+                    segment_file(upload, task, trace, small_hw=small_size_hw(upload)),
+                    request.scope,
                     request.receive,
                     seconds_left=settings.deadline_s - trace.elapsed_s,
                     deadline_s=settings.deadline_s,

@@ -84,7 +84,7 @@ async def _segment_many(
     with ExitStack() as held:
         held.enter_context(task.scheduler.claim())
         task.scheduler.check_room()
-        async with arriving(trace, settings.deadline_s):
+        with arriving(trace, settings.deadline_s):
             uploads = await admit_many(
                 request, max_body_bytes=settings.max_body_bytes, max_files=settings.max_files
             )
@@ -109,7 +109,7 @@ class _Answers(Response):
             # The images have the deadline; who takes the answers slowly does so as of any answer.
             with suppress(ClientGone):
                 await wait_while_wanted(
-                    self._send(send), receive, seconds_left=None, deadline_s=float("inf")
+                    self._send(send), scope, receive, seconds_left=None, deadline_s=float("inf")
                 )
         finally:
             self._held.close()

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
-from starlette.datastructures import UploadFile
 
 from contract.errors import ChannelMismatch, ImageTooLarge, RequestInvalid
 from contract.model import Segmentation
@@ -20,6 +19,7 @@ from contract.skip_gain import checked_rows
 from service.engine.admit import admit_bytes
 from service.engine.budget import PixelLease
 from service.engine.scheduler import Scheduler
+from service.engine.upload import Upload
 from service.protocols.compression import choose_encoding, compress, expand
 from service.protocols.skip_gain import Gains, choose_gains
 from service.protocols.v2_openapi import INFER_BODY, INFER_RESPONSES
@@ -64,7 +64,7 @@ async def infer(request: Request, model: str, version: VersionIfNamed) -> Respon
     json_bytes = _json_bytes(request)
     with running.engine.scheduler(served).claim() as scheduler:
         scheduler.check_room()
-        async with arriving(trace, running.settings.deadline_s):
+        with arriving(trace, running.settings.deadline_s):
             upload = await admit_bytes(request, max_body_bytes=running.settings.max_body_bytes)
         try:
             with scheduler.slot(), running.engine.budget.lease(scheduler.key[0]) as lease:
@@ -81,6 +81,7 @@ async def infer(request: Request, model: str, version: VersionIfNamed) -> Respon
                 deadline_s = min(running.settings.deadline_s, asked.timeout_s or np.inf)
                 body, length = await wait_while_wanted(
                     _answer(asked, served, scheduler, running, lease, trace),
+                    request.scope,
                     request.receive,
                     seconds_left=deadline_s - trace.elapsed_s,
                     deadline_s=deadline_s,
@@ -111,7 +112,7 @@ def _json_bytes(request: Request) -> int | None:
 
 
 def _read(
-    upload: UploadFile,
+    upload: Upload,
     json_bytes: int | None,
     encoding: str,
     max_bytes: int,
@@ -121,8 +122,8 @@ def _read(
         lease.take(-(-n_bytes // BYTES_PER_BUDGET_PIXEL))
 
     with lease:
-        take(upload.size or 0)
-        body = expand(upload.file.read(), encoding, max_bytes=max_bytes, take=take)
+        take(upload.size)
+        body = expand(upload.read(), encoding, max_bytes=max_bytes, take=take)
         return read_request(body, json_bytes)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from contract.errors import ModelNotFound
@@ -47,7 +48,7 @@ class ServedModel:
         """What the file promises."""
         return self.model.spec
 
-    @property
+    @cached_property
     def identity(self) -> ModelIdentity:
         """What an answer's headers say of the model."""
         return ModelIdentity(

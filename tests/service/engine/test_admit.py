@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from service.engine.admit import SPOOL_BYTES, admit
+from service.engine.admit import admit
+from service.engine.upload import SPOOL_BYTES
 from service.errors import Overloaded
 
 BODY = bytes(2 * SPOOL_BYTES)
@@ -52,7 +53,7 @@ def test_the_same_upload_where_there_is_room(body: bytes, content_type: bytes) -
     async def read() -> bytes:
         upload = await admit(_request(body, content_type), max_body_bytes=10 * SPOOL_BYTES)
         try:
-            return await upload.read()
+            return upload.read()
         finally:
             await upload.close()
 

@@ -1,25 +1,32 @@
 """Small images go their way in one thread, with the answers of any other."""
 
+import asyncio
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from starlette.datastructures import UploadFile
 
 from imaging.label_png import read_mask
 from service.engine.small import SMALL_BYTES, small_size_hw
+from service.engine.upload import Upload
 
 URL = "/v1/models/gated/segment"
 
 
-def _upload(content: bytes) -> UploadFile:
-    return UploadFile(io.BytesIO(content), size=len(content))
+@contextmanager
+def _upload(content: bytes) -> Iterator[Upload]:
+    upload = Upload()
+    asyncio.run(upload.write(content))
+    yield upload
+    asyncio.run(upload.close())
 
 
 def _with_chunk(png: bytes, kind: bytes, payload: bytes) -> bytes:
@@ -34,17 +41,20 @@ def _with_chunk(png: bytes, kind: bytes, payload: bytes) -> bytes:
 def test_a_png_is_small_by_its_header(
     encode_png: Any, size_hw: tuple[int, int], small: bool
 ) -> None:
-    upload = _upload(encode_png(np.zeros((*size_hw, 1), np.uint8)))
-    assert small_size_hw(upload) == (size_hw if small else None)
-    assert upload.file.tell() == 0
+    png = encode_png(np.zeros((*size_hw, 1), np.uint8))
+    with _upload(png) as upload:
+        assert small_size_hw(upload) == (size_hw if small else None)
+        assert upload.read() == png
 
 
 def test_other_files_are_not_small(encode_png: Any) -> None:
     png = encode_png(np.zeros((4, 4, 1), np.uint8))
     for content in (b"", png[:20], b"\xff\xd8\xff" + png, png + bytes(SMALL_BYTES)):
-        assert small_size_hw(_upload(content)) is None
+        with _upload(content) as upload:
+            assert small_size_hw(upload) is None
     no_pixels = png[:16] + bytes(8) + png[24:]
-    assert small_size_hw(_upload(no_pixels)) is None
+    with _upload(no_pixels) as upload:
+        assert small_size_hw(upload) is None
 
 
 def test_small_and_large_ways_give_the_same_bytes(service: Any, make_pixels: Any) -> None:
@@ -93,7 +103,8 @@ def test_one_bad_small_image_does_not_spoil_its_batch(
         first = threads.submit(post, encode_png(make_pixels(9, 9)))
         assert gated_model.entered.acquire(timeout=30)
         waiting = [threads.submit(post, content) for content in sent]
-        while httpx.get(f"{address}/metrics").text.find('version="1"} 5.0') < 0:
+        depth = 'longskip_queue_depth{model="gated",version="1"} 5.0'
+        while depth not in httpx.get(f"{address}/metrics").text:
             pass
         gated_model.gate.set()
         assert first.result().status_code == 200
@@ -122,7 +133,8 @@ def test_a_small_image_without_room_is_told_so_in_any_company(
         first = threads.submit(post, encode_png(make_pixels(9, 9)))
         assert gated_model.entered.acquire(timeout=30)
         waiting = [threads.submit(post, image) for _ in range(3)]
-        while httpx.get(f"{address}/metrics").text.find('version="1"} 3.0') < 0:
+        depth = 'longskip_queue_depth{model="gated",version="1"} 3.0'
+        while depth not in httpx.get(f"{address}/metrics").text:
             pass
         gated_model.gate.set()
         assert first.result().status_code == 200
