@@ -27,6 +27,7 @@ from contract.errors import (
 from contract.golden import check_golden
 from contract.halt import Halt
 from contract.interface import check_interface
+from contract.run import empty_answer, run_session
 from contract.session import (
     SHRINK_FROM_PIXELS,
     Device,
@@ -39,12 +40,6 @@ from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
 from contract.tiling import Progress, blend_bands
-
-# Up to here a run without arrays bound to it is quicker, by 0.04 ms, and its answers are small.
-UNBOUND_PIXELS = 128 * 128
-
-_Arrays = dict[str, NDArray[Any]]
-
 
 Intensities = NDArray[Any]
 """Raw intensities as decoded: uint8, uint16 or float32."""
@@ -185,15 +180,13 @@ class Model:
             feeds["statistics"] = self._checked_statistics(statistics, len(image_nchw))
         if skip_gain is not None:
             feeds["skip_gain"] = checked_rows(self.spec, skip_gain, batch=len(image_nchw))
-        answers = {name: self._empty_answer(name, image_nchw.shape) for name in outputs}
+        answers = {name: empty_answer(self.spec, name, image_nchw.shape) for name in outputs}
         pixels = image_nchw.size // self.spec.channels
         options = run_options(self.provider, pixels=pixels)
         if halt is not None:
             halt.watch(options)
         try:
-            if pixels <= UNBOUND_PIXELS:
-                return self._run_unbound(feeds, answers, options)
-            self._run_bound(feeds, answers, options)
+            return run_session(self.session, feeds, answers, options, pixels=pixels)
         except Exception as error:  # onnxruntime's classes share no root of their own
             if halt is not None and halt.asked:
                 raise RunHalted("the run was ended before its answer was there") from error
@@ -207,7 +200,6 @@ class Model:
                 f"{self.path} failed on an input {list(image_nchw.shape)}, or its answer does "
                 f"not have that size: {error}"
             ) from error
-        return answers
 
     def segment(
         self,
@@ -312,35 +304,6 @@ class Model:
             disagreement=disagreement,
         )
 
-    def _run_bound(self, feeds: _Arrays, answers: _Arrays, options: ort.RunOptions) -> None:
-        """Write the answers into arrays of ours.
-
-        An answer in onnxruntime's own memory keeps the arena from shrinking until the next run
-        (265 MB after 2048 x 2048).
-        """
-        binding = self.session.io_binding()
-        for name, array in feeds.items():
-            # bind_cpu_input() does not find an overridable initialiser; neither copies.
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        for name, array in answers.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self.session.run_with_iobinding(binding, options)
-
-    def _run_unbound(self, feeds: _Arrays, expected: _Arrays, options: ort.RunOptions) -> _Arrays:
-        """Return the answers in onnxruntime's own memory.
-
-        Raises:
-            ValueError: an answer has another shape than those expected.
-        """
-        arrays = self.session.run(list(expected), feeds, options)
-        found = dict(zip(expected, arrays, strict=True))
-        for name, array in found.items():
-            if array.shape != expected[name].shape:
-                raise ValueError(
-                    f"{name} has shape {list(array.shape)}, expected {list(expected[name].shape)}"
-                )
-        return found
-
     def hand_memory_back(self) -> None:
         """Run next to nothing, with the order to hand back what no run needs now.
 
@@ -373,14 +336,6 @@ class Model:
             raise ChannelMismatch(
                 f"the image has {channels} channels; {self.spec.name} takes {self.spec.channels}"
             )
-
-    def _empty_answer(self, output: str, image_shape: tuple[int, ...]) -> NDArray[Any]:
-        batch, space = image_shape[0], image_shape[2:]
-        classes = len(self.spec.classes)
-        dtype = np.uint8 if output == "labels" else np.float32
-        if output != "probabilities" and self.spec.task == "multiclass":
-            return np.empty((batch, *space), dtype)
-        return np.empty((batch, classes, *space), dtype)
 
     def _checked_statistics(
         self, statistics: NDArray[np.float32], batch: int
