@@ -34,7 +34,7 @@ LOG_SEVERITY_ERROR = 3
 
 SHRINK_FROM_PIXELS = 1 << 20
 
-_CUDA_OPTIONS: dict[str, str] = {
+CUDA_OPTIONS: dict[str, str] = {
     # By power of two, one large request would reserve up to twice its memory for good.
     "arena_extend_strategy": "kSameAsRequested",
     # EXHAUSTIVE searches anew for each image size, which costs seconds on mixed sizes.
@@ -51,9 +51,16 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+# Such as "CUDA failure 35: CUDA driver version is insufficient … ; GPU=-1 ; hostname=… ; file=…".
+_GPU_FAILURE = re.compile(r"CU(?:DA|DNN|BLAS) failure[^;]*")
+
 _M_ARENA_MAX = -8  # malloc.h
 
 _log = logging.getLogger(__name__)
+
+
+class _NotUsable(Exception):
+    """Why a GPU cannot be used, as the end of a sentence."""
 
 
 def open_session(
@@ -76,30 +83,19 @@ def open_session(
     path = Path(path)
     if not path.is_file():
         raise ModelNotFound(f"there is no model file {path}; give the path of a .onnx file")
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and why_no_cuda() is not None):
         return _open(path, CPU_PROVIDER, threads)
-    if device == "auto":
-        if why_no_cuda() is not None:
-            return _open(path, CPU_PROVIDER, threads)
-        session = _open(path, CUDA_PROVIDER, threads)
-        reason = _why_not_used(session, CUDA_PROVIDER)
-        if reason is not None:
+    try:
+        wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
+        return _open_on_gpu(path, wanted, threads)
+    except _NotUsable as reason:
+        if device == "auto":
             _log.warning("CUDA is installed, but %s: running on the CPU", reason)
             return _open(path, CPU_PROVIDER, threads)
-        return session
-    wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
-    reason = why_no_cuda()
-    if reason is None and wanted not in ort.get_available_providers():
-        reason = f"this onnxruntime was built without {wanted}"
-    if reason is None:
-        session = _open(path, wanted, threads)
-        reason = _why_not_used(session, wanted)
-        if reason is None:
-            return session
-    raise DeviceUnavailable(
-        f"device {device!r} was asked for, but {reason}. Use device 'auto' or 'cpu', or repair "
-        "the GPU set-up."
-    )
+        raise DeviceUnavailable(
+            f"device {device!r} was asked for, but {reason}. Use device 'auto' or 'cpu', or repair "
+            "the GPU set-up."
+        ) from reason
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -173,6 +169,19 @@ def why_no_cuda() -> str | None:
     return None if asked and count.value > 0 else "the NVIDIA driver sees no GPU"
 
 
+def _open_on_gpu(path: Path, provider: str, threads: int | None) -> ort.InferenceSession:
+    reason = why_no_cuda()
+    if reason is None and provider not in ort.get_available_providers():
+        reason = f"this onnxruntime was built without {provider}"
+    if reason is not None:
+        raise _NotUsable(reason)
+    session = _open(path, provider, threads)
+    reason = _why_not_used(session, provider)
+    if reason is not None:
+        raise _NotUsable(reason)
+    return session
+
+
 def _why_not_used(session: ort.InferenceSession, wanted: str) -> str | None:
     """Return why a session does not run where it should, or None where it does."""
     used = session.get_providers()
@@ -195,14 +204,30 @@ def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSessio
     else:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return ort.InferenceSession(str(path), sess_options=options, providers=_providers(provider))
+        return ort.InferenceSession(
+            str(path),
+            sess_options=options,
+            providers=_providers(provider),
+            # Otherwise a failure, also of a later run, is printed and the CPU taken in its place.
+            enable_fallback=0,
+        )
     except Exception as error:  # onnxruntime's classes share no root of their own
         if is_out_of_memory(error):
             raise OutOfMemory(f"there is no memory to open {path} now; try again later") from error
+        if provider != CPU_PROVIDER:
+            _open(path, CPU_PROVIDER, threads)  # raises where it is the file's fault
+            raise _NotUsable(f"onnxruntime cannot use {provider}: {_said(error)}") from error
         raise ModelBroken(
             f"{path} cannot be opened as an ONNX model: {error}. Was it copied whole? "
             "Export or fetch it again."
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """Return what failed, without the machine's name and the lines of code around it."""
+    text = " ".join(str(error).split())
+    failure = _GPU_FAILURE.search(text)
+    return text if failure is None else failure[0].strip()
 
 
 def _session_options(threads: int | None) -> ort.SessionOptions:
@@ -235,7 +260,7 @@ def _share_memory() -> None:
 
 
 def _providers(provider: str) -> list[Any]:
-    cuda = (CUDA_PROVIDER, _CUDA_OPTIONS)
+    cuda = (CUDA_PROVIDER, CUDA_OPTIONS)
     chains: dict[str, list[Any]] = {
         CPU_PROVIDER: [CPU_PROVIDER],
         CUDA_PROVIDER: [cuda, CPU_PROVIDER],
