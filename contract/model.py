@@ -6,7 +6,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 from contract.decision import labels_of
 from contract.errors import (
-    ChannelMismatch,
     ImageTooLarge,
     ModelBroken,
     OutOfMemory,
     RequestInvalid,
     RunHalted,
 )
+from contract.feeds import check_image, check_outputs, checked_statistics, whole_feeds
 from contract.golden import check_golden
+from contract.gpu import NO_PLANS, GpuUse
 from contract.halt import Halt
 from contract.interface import check_interface
-from contract.run import empty_answer, run_session
+from contract.metadata import read_metadata
+from contract.run import empty_answer, run_in_parts, run_session
 from contract.session import (
     SHRINK_FROM_PIXELS,
     Device,
@@ -39,6 +41,7 @@ from contract.session import (
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
+from contract.tensorrt import EngineShapes, plan_engine
 from contract.tiling import Progress, blend_bands
 
 Intensities = NDArray[Any]
@@ -73,6 +76,7 @@ class Model:
         sha256: of the file's bytes, in hex.
         provider: what it really runs on, e.g. ``CPUExecutionProvider``.
         takes_statistics: whether the graph has the optional input ``statistics``.
+        engine: of TensorRT, for which shapes it was built; None on other providers.
     """
 
     path: Path
@@ -81,6 +85,7 @@ class Model:
     provider: str
     takes_statistics: bool
     session: ort.InferenceSession = field(repr=False)
+    engine: EngineShapes | None = None
 
     @classmethod
     def open(
@@ -90,6 +95,7 @@ class Model:
         device: Device = "auto",
         threads: int | None = None,
         prove: bool = True,
+        gpu: GpuUse = NO_PLANS,
     ) -> Self:
         """Open a file and check it against the contract.
 
@@ -98,6 +104,7 @@ class Model:
             device: see ``contract.session.open_session``.
             threads: CPU threads per run.
             prove: also run the golden sample on the provider in use.
+            gpu: how it will be used where it runs on a GPU.
 
         Raises:
             ModelNotFound: there is no such file.
@@ -108,11 +115,17 @@ class Model:
             GoldenMismatch: the stored answer did not come back.
         """
         path = Path(path)
-        before = _identity(path)
-        session = open_session(path, device=device, threads=threads)
-        metadata = session.get_modelmeta().custom_metadata_map
-        spec = ModelSpec.from_metadata(metadata, source=str(path))
-        takes_statistics = check_interface(session, spec, source=str(path))
+        before, source = _identity(path), str(path)
+        engine = None
+        if device == "tensorrt":
+            engine = plan_engine(
+                path, ModelSpec.from_metadata(read_metadata(path), source=source), gpu
+            )
+        session = open_session(path, device=device, threads=threads, engine=engine)
+        spec = ModelSpec.from_metadata(session.get_modelmeta().custom_metadata_map, source=source)
+        takes_statistics = check_interface(
+            session, spec, source=source, all_required=engine is not None
+        )
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if _identity(path) != before:  # the sum could be of one file and the session of another
@@ -124,6 +137,7 @@ class Model:
             provider=session.get_providers()[0],
             takes_statistics=takes_statistics,
             session=session,
+            engine=None if engine is None else engine.shapes,
         )
         if prove:
             check_golden(model)
@@ -168,25 +182,37 @@ class Model:
         Raises:
             RequestInvalid: wrong type or number of axes, or an output that there is not.
             ChannelMismatch: another number of channels than the model takes.
+            ImageTooLarge: the sides are past those that TensorRT's engine was built for.
             OutOfMemory: the run needs more than there is; what it took was handed back.
             RunHalted: ``halt`` was asked to end it.
             ModelBroken: the graph failed.
         """
-        self._check_image(image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
+        check_image(self.spec, image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
         if outputs != ("labels",):
-            _check_outputs(outputs, self.outputs)
+            check_outputs(outputs, self.outputs)
         feeds = {"image": np.ascontiguousarray(image_nchw)}
         if statistics is not None:
-            feeds["statistics"] = self._checked_statistics(statistics, len(image_nchw))
+            feeds["statistics"] = checked_statistics(
+                self.spec, statistics, batch=len(image_nchw), taken=self.takes_statistics
+            )
         if skip_gain is not None:
             feeds["skip_gain"] = checked_rows(self.spec, skip_gain, batch=len(image_nchw))
+        if self.engine is not None:
+            self.engine.check(image_nchw.shape[2:], name=self.spec.name)
+            feeds = whole_feeds(
+                self.spec, feeds, takes_statistics=self.takes_statistics, own_statistics=True
+            )
         answers = {name: empty_answer(self.spec, name, image_nchw.shape) for name in outputs}
         pixels = image_nchw.size // self.spec.channels
         options = run_options(self.provider, pixels=pixels)
         if halt is not None:
             halt.watch(options)
         try:
-            return run_session(self.session, feeds, answers, options, pixels=pixels)
+            if self.engine is None:
+                return run_session(self.session, feeds, answers, options, pixels=pixels)
+            return run_in_parts(
+                self.session, feeds, answers, options, self.engine.parts(len(image_nchw))
+            )
         except Exception as error:  # onnxruntime's classes share no root of their own
             if halt is not None and halt.asked:
                 raise RunHalted("the run was ended before its answer was there") from error
@@ -234,10 +260,10 @@ class Model:
         """
         if self.spec.dims != 2:
             raise RequestInvalid(f"{self.spec.name} takes volumes; segment() takes 2-D images")
-        self._check_image(image_chw, axes="CHW", dtypes=(np.float32, np.uint8, np.uint16))
+        check_image(self.spec, image_chw, axes="CHW", dtypes=(np.float32, np.uint8, np.uint16))
         height, width = image_chw.shape[1:]
         rows = None if skip_gain is None else np.array([skip_gain], np.float32)
-        if in_tiles or height * width > self.spec.whole_image_max_pixels:
+        if in_tiles or not self._takes_whole(height, width):
             return self._segment_tiled(image_chw, probabilities, rows, progress, halt)
         outputs = self.outputs if probabilities else ("labels",)
         image_nchw = image_chw[None].astype(np.float32, copy=False)
@@ -248,6 +274,11 @@ class Model:
             tiled=False,
             disagreement=answer["disagreement"][0] if "disagreement" in answer else None,
         )
+
+    def _takes_whole(self, height: int, width: int) -> bool:
+        if height * width > self.spec.whole_image_max_pixels:
+            return False
+        return self.engine is None or self.engine.takes((height, width))
 
     def _segment_tiled(
         self,
@@ -260,6 +291,8 @@ class Model:
         spec = self.spec
         height, width = image_chw.shape[1:]
         if spec.tiles is None:
+            if self.engine is not None:
+                self.engine.check((height, width), name=spec.name)
             raise ImageTooLarge(
                 f"the image has {height} x {width} = {height * width} pixels; {spec.name} takes "
                 f"{spec.whole_image_max_pixels} and cannot be tiled. Send a smaller image."
@@ -319,45 +352,6 @@ class Model:
             )
         trim_heap()
 
-    def _check_image(
-        self, image: NDArray[Any], *, axes: str, dtypes: Sequence[type] = (np.float32,)
-    ) -> None:
-        if not isinstance(image, np.ndarray) or image.dtype not in dtypes:
-            raise RequestInvalid(
-                f"the image is {getattr(image, 'dtype', type(image).__name__)}; "
-                "give raw intensities as a float32 array, not scaled"
-            )
-        if image.ndim != len(axes) or image.size == 0:
-            raise RequestInvalid(
-                f"the image has shape {list(image.shape)}; give [{', '.join(axes)}], each >= 1"
-            )
-        channels = image.shape[axes.index("C")]
-        if channels != self.spec.channels:
-            raise ChannelMismatch(
-                f"the image has {channels} channels; {self.spec.name} takes {self.spec.channels}"
-            )
-
-    def _checked_statistics(
-        self, statistics: NDArray[np.float32], batch: int
-    ) -> NDArray[np.float32]:
-        if not self.takes_statistics:
-            raise RequestInvalid(f"{self.spec.name} has no input 'statistics'; leave them out")
-        fits = statistics.ndim == 3 and statistics.shape[0] in (1, batch)
-        if (
-            statistics.dtype != np.float32
-            or not fits
-            or statistics.shape[1:]
-            != (
-                self.spec.channels,
-                2,
-            )
-        ):
-            raise RequestInvalid(
-                f"statistics are {statistics.dtype} {list(statistics.shape)}; give float32 "
-                f"[1 or {batch}, {self.spec.channels}, 2] (mean, std)"
-            )
-        return np.ascontiguousarray(statistics)
-
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
     """Return what tells a file from one that takes its place; None where there is none."""
@@ -366,8 +360,3 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _check_outputs(outputs: Collection[str], known: Collection[str]) -> None:
-    if set(outputs) - set(known) or not outputs:
-        raise RequestInvalid(f"outputs {sorted(outputs)} asked for; the file has {list(known)}")

@@ -13,13 +13,15 @@ import os
 import re
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime as ort
 
 from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound, OutOfMemory
-from contract.placement import heavy_on
+from contract.placement import heavy_on, left_wholly
+from contract.tensorrt import EnginePlan
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -64,7 +66,11 @@ class _NotUsable(Exception):
 
 
 def open_session(
-    path: Path | str, *, device: Device = "auto", threads: int | None = None
+    path: Path | str,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    engine: EnginePlan | None = None,
 ) -> ort.InferenceSession:
     """Open a model file on a device and make sure that it is the device really used.
 
@@ -73,6 +79,7 @@ def open_session(
         device: ``auto`` is CUDA where it really works, else the CPU. The others are demands.
         threads: CPU threads per run; None takes the cores this process may use. The number does
             not change the answer's bits.
+        engine: what TensorRT is given in the file's place.
 
     Raises:
         ModelNotFound: there is no such file.
@@ -87,7 +94,7 @@ def open_session(
         return _open(path, CPU_PROVIDER, threads)
     try:
         wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
-        return _open_on_gpu(path, wanted, threads)
+        return _open_on_gpu(path, wanted, threads, engine)
     except _NotUsable as reason:
         if device == "auto":
             _log.warning("CUDA is installed, but %s: running on the CPU", reason)
@@ -169,13 +176,15 @@ def why_no_cuda() -> str | None:
     return None if asked and count.value > 0 else "the NVIDIA driver sees no GPU"
 
 
-def _open_on_gpu(path: Path, provider: str, threads: int | None) -> ort.InferenceSession:
+def _open_on_gpu(
+    path: Path, provider: str, threads: int | None, engine: EnginePlan | None
+) -> ort.InferenceSession:
     reason = why_no_cuda()
     if reason is None and provider not in ort.get_available_providers():
         reason = f"this onnxruntime was built without {provider}"
     if reason is not None:
         raise _NotUsable(reason)
-    session = _open(path, provider, threads)
+    session = _open(path, provider, threads, engine)
     reason = _why_not_used(session, provider)
     if reason is not None:
         raise _NotUsable(reason)
@@ -187,14 +196,22 @@ def _why_not_used(session: ort.InferenceSession, wanted: str) -> str | None:
     used = session.get_providers()
     if used[0] != wanted:
         return f"onnxruntime fell back to {', '.join(used)}; its libraries are missing or differ"
-    left = heavy_on(CPU_PROVIDER, session.get_provider_graph_assignment_info())
+    assigned = session.get_provider_graph_assignment_info()
+    left = heavy_on(CPU_PROVIDER, assigned)
     if left:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
-        return f"onnxruntime left {told} of the graph's nodes on the CPU"
-    return None
+        return f"onnxruntime left {_told(left)} of the graph's nodes on the CPU"
+    if wanted == TENSORRT_PROVIDER:  # some may stay with CUDA, which is the GPU, too
+        left = left_wholly(TENSORRT_PROVIDER, CUDA_PROVIDER, assigned)
+    return f"TensorRT took none of the graph's {_told(left)}" if left else None
 
 
-def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSession:
+def _told(nodes: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(nodes.items()))
+
+
+def _open(
+    path: Path, provider: str, threads: int | None, engine: EnginePlan | None = None
+) -> ort.InferenceSession:
     if provider != CPU_PROVIDER:
         _preload_gpu_libraries()
     options = _session_options(threads)
@@ -205,9 +222,9 @@ def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSessio
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         return ort.InferenceSession(
-            str(path),
+            str(path) if engine is None else engine.model,
             sess_options=options,
-            providers=_providers(provider),
+            providers=_providers(provider, engine),
             # Otherwise a failure, also of a later run, is printed and the CPU taken in its place.
             enable_fallback=0,
         )
@@ -259,12 +276,13 @@ def _share_memory() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(arena))
 
 
-def _providers(provider: str) -> list[Any]:
+def _providers(provider: str, engine: EnginePlan | None) -> list[Any]:
     cuda = (CUDA_PROVIDER, CUDA_OPTIONS)
+    tensorrt = (TENSORRT_PROVIDER, {} if engine is None else dict(engine.options))
     chains: dict[str, list[Any]] = {
         CPU_PROVIDER: [CPU_PROVIDER],
         CUDA_PROVIDER: [cuda, CPU_PROVIDER],
-        TENSORRT_PROVIDER: [TENSORRT_PROVIDER, cuda, CPU_PROVIDER],
+        TENSORRT_PROVIDER: [tensorrt, cuda, CPU_PROVIDER],
     }
     return chains[provider]
 

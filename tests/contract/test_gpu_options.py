@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from contract.session import CUDA_OPTIONS, CUDA_PROVIDER, why_no_cuda
+from contract.gpu import GpuUse
+from contract.metadata import read_metadata
+from contract.session import CUDA_OPTIONS, CUDA_PROVIDER, TENSORRT_PROVIDER, why_no_cuda
+from contract.spec import ModelSpec
+from contract.tensorrt import plan_engine
 from tests.contract import gpu_libraries
 
 pytestmark = [
@@ -73,6 +77,33 @@ def test_cuda_takes_our_options_and_no_others(libraries: Path, file: Path) -> No
     assert 'Unknown provider option: "no_such_option"' in answers[1]
     for name, answer in zip(wrong, answers[2:], strict=True):
         assert f'Failed to parse provider option "{name}"' in answer
+
+
+def test_tensorrt_takes_our_options_and_no_others(
+    libraries: Path, file: Path, tmp_path: Path
+) -> None:
+    spec = ModelSpec.from_metadata(read_metadata(file), source=str(file))
+    options = dict(plan_engine(file, spec, GpuUse(((40, 50),), 4, tmp_path)).options)
+    switches = [name for name in options if name.endswith("_enable")]
+    answers = ask(
+        libraries,
+        file,
+        (TENSORRT_PROVIDER, options),
+        (TENSORRT_PROVIDER, options | {"no_such_option": "1"}),
+        # As NVIDIA's C++ examples have it, and CUDA's provider takes it.
+        *((TENSORRT_PROVIDER, {name: "1"}) for name in switches),
+    )
+    assert NO_GPU in answers[0]
+    assert "Invalid TensorRT EP option: no_such_option" in answers[1]
+    assert len(switches) == 2
+    for name, answer in zip(switches, answers[2:], strict=True):
+        assert f"'{name}' should be 'True' or 'False'" in answer
+
+
+def test_engines_are_kept_apart_by_tensorrt_s_own_version(libraries: Path, tmp_path: Path) -> None:
+    program = "from contract.tensorrt import _tensorrt_version; print(_tensorrt_version())"
+    assert gpu_libraries.run_python(libraries, program).stdout == "101301\n"
+    assert gpu_libraries.run_python(tmp_path, program).stdout == "0\n"
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
