@@ -23,14 +23,17 @@ from contract.errors import (
     RequestInvalid,
     RunHalted,
 )
-from contract.feeds import check_image, check_outputs, checked_statistics, whole_feeds
+from contract.feeds import check_image, check_outputs, checked_statistics
 from contract.golden import check_golden
 from contract.gpu import NO_PLANS, GpuUse
+from contract.gpu_runs import GpuRuns
 from contract.halt import Halt
 from contract.interface import check_interface
+from contract.kept import KeptRuns
 from contract.metadata import read_metadata
-from contract.run import empty_answer, run_in_parts, run_session
+from contract.run import empty_answer, run_session
 from contract.session import (
+    CPU_PROVIDER,
     SHRINK_FROM_PIXELS,
     Device,
     is_out_of_memory,
@@ -41,7 +44,7 @@ from contract.session import (
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
-from contract.tensorrt import EngineShapes, plan_engine
+from contract.tensorrt import plan_engine
 from contract.tiling import Progress, blend_bands
 
 Intensities = NDArray[Any]
@@ -76,7 +79,7 @@ class Model:
         sha256: of the file's bytes, in hex.
         provider: what it really runs on, e.g. ``CPUExecutionProvider``.
         takes_statistics: whether the graph has the optional input ``statistics``.
-        engine: of TensorRT, for which shapes it was built; None on other providers.
+        on_gpu: runs it there; None on the CPU.
     """
 
     path: Path
@@ -85,7 +88,7 @@ class Model:
     provider: str
     takes_statistics: bool
     session: ort.InferenceSession = field(repr=False)
-    engine: EngineShapes | None = None
+    on_gpu: GpuRuns | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -121,7 +124,10 @@ class Model:
             engine = plan_engine(
                 path, ModelSpec.from_metadata(read_metadata(path), source=source), gpu
             )
-        session = open_session(path, device=device, threads=threads, engine=engine)
+        graphs = gpu.cuda_graphs and device == "cuda"
+        session = open_session(
+            path, device=device, threads=threads, engine=engine, cuda_graphs=graphs
+        )
         spec = ModelSpec.from_metadata(session.get_modelmeta().custom_metadata_map, source=source)
         takes_statistics = check_interface(
             session, spec, source=source, all_required=engine is not None
@@ -130,15 +136,16 @@ class Model:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if _identity(path) != before:  # the sum could be of one file and the session of another
             raise ModelBroken(f"{path} changed while it was opened; open it again")
-        model = cls(
-            path=path,
-            spec=spec,
-            sha256=sha256,
-            provider=session.get_providers()[0],
-            takes_statistics=takes_statistics,
-            session=session,
-            engine=None if engine is None else engine.shapes,
-        )
+        provider = session.get_providers()[0]
+        on_gpu = None
+        if provider != CPU_PROVIDER:
+            on_gpu = GpuRuns(
+                KeptRuns(session, graphs=graphs),
+                spec,
+                takes_statistics=takes_statistics,
+                engine=None if engine is None else engine.shapes,
+            )
+        model = cls(path, spec, sha256, provider, takes_statistics, session, on_gpu)
         if prove:
             check_golden(model)
         return model
@@ -197,22 +204,18 @@ class Model:
             )
         if skip_gain is not None:
             feeds["skip_gain"] = checked_rows(self.spec, skip_gain, batch=len(image_nchw))
-        if self.engine is not None:
-            self.engine.check(image_nchw.shape[2:], name=self.spec.name)
-            feeds = whole_feeds(
-                self.spec, feeds, takes_statistics=self.takes_statistics, own_statistics=True
-            )
+        if self.on_gpu is not None:
+            self.on_gpu.check(image_nchw.shape[2:])
         answers = {name: empty_answer(self.spec, name, image_nchw.shape) for name in outputs}
         pixels = image_nchw.size // self.spec.channels
-        options = run_options(self.provider, pixels=pixels)
+        may_shrink = self.on_gpu is None or self.on_gpu.may_shrink
+        options = run_options(self.provider, pixels=pixels if may_shrink else 0)
         if halt is not None:
             halt.watch(options)
         try:
-            if self.engine is None:
-                return run_session(self.session, feeds, answers, options, pixels=pixels)
-            return run_in_parts(
-                self.session, feeds, answers, options, self.engine.parts(len(image_nchw))
-            )
+            if self.on_gpu is not None:
+                return self.on_gpu.run(feeds, answers, options)
+            return run_session(self.session, feeds, answers, options)
         except Exception as error:  # onnxruntime's classes share no root of their own
             if halt is not None and halt.asked:
                 raise RunHalted("the run was ended before its answer was there") from error
@@ -226,6 +229,21 @@ class Model:
                 f"{self.path} failed on an input {list(image_nchw.shape)}, or its answer does "
                 f"not have that size: {error}"
             ) from error
+
+    def warm_up(self, shapes_hw: Sequence[tuple[int, int]], *, max_batch: int) -> None:
+        """Run images of these sizes, so that the first request waits for no choice of kernels.
+
+        On a GPU in batches up to ``max_batch``, for which arrays are kept there. A size that the
+        model takes in tiles only is left out; of a model for volumes all are.
+
+        Raises:
+            DeviceUnavailable: the runs cannot be recorded as CUDA graphs.
+        """
+        for height, width in shapes_hw:
+            if self.spec.dims == 2 and self._takes_whole(height, width):
+                if self.on_gpu is not None:
+                    self.on_gpu.keep((height, width), max_batch=max_batch)
+                self.run(np.zeros((1, self.spec.channels, height, width), np.float32))
 
     def segment(
         self,
@@ -276,9 +294,8 @@ class Model:
         )
 
     def _takes_whole(self, height: int, width: int) -> bool:
-        if height * width > self.spec.whole_image_max_pixels:
-            return False
-        return self.engine is None or self.engine.takes((height, width))
+        fits = height * width <= self.spec.whole_image_max_pixels
+        return fits and (self.on_gpu is None or self.on_gpu.takes((height, width)))
 
     def _segment_tiled(
         self,
@@ -291,8 +308,8 @@ class Model:
         spec = self.spec
         height, width = image_chw.shape[1:]
         if spec.tiles is None:
-            if self.engine is not None:
-                self.engine.check((height, width), name=spec.name)
+            if self.on_gpu is not None:
+                self.on_gpu.check((height, width))
             raise ImageTooLarge(
                 f"the image has {height} x {width} = {height * width} pixels; {spec.name} takes "
                 f"{spec.whole_image_max_pixels} and cannot be tiled. Send a smaller image."
@@ -344,12 +361,12 @@ class Model:
         want of more: 260 MB in place of 98 after one of 900 x 900.
         """
         nothing = np.zeros((1, self.spec.channels, *(1,) * self.spec.dims), np.float32)
+        options = run_options(self.provider, pixels=SHRINK_FROM_PIXELS)
         with contextlib.suppress(Exception):  # too little memory even for that
-            self.session.run(
-                ["labels"],
-                {"image": nothing},
-                run_options(self.provider, pixels=SHRINK_FROM_PIXELS),
-            )
+            if self.on_gpu is not None:
+                self.on_gpu.hand_memory_back({"image": nothing}, options)
+            else:
+                self.session.run(["labels"], {"image": nothing}, options)
         trim_heap()
 
 

@@ -1,6 +1,5 @@
 """Run an opened session on arrays; the ways that there are give the same bits."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,12 +31,7 @@ def empty_answer(spec: ModelSpec, output: str, image_shape: tuple[int, ...]) -> 
 
 
 def run_session(
-    session: ort.InferenceSession,
-    feeds: Arrays,
-    answers: Arrays,
-    options: ort.RunOptions,
-    *,
-    pixels: int,
+    session: ort.InferenceSession, feeds: Arrays, answers: Arrays, options: ort.RunOptions
 ) -> Arrays:
     """Run once and return the answers.
 
@@ -46,43 +40,14 @@ def run_session(
         feeds: inputs, contiguous.
         answers: empty arrays for the outputs wanted; they may be filled and returned.
         options: of the run.
-        pixels: of all images together.
 
     Raises:
         Exception: of onnxruntime, which has no class of its own for it; or an answer does not have
             the shape of its array.
     """
-    if pixels <= UNBOUND_PIXELS:
+    if feeds["image"][:, 0].size <= UNBOUND_PIXELS:
         return _run_unbound(session, feeds, answers, options)
     _run_bound(session, feeds, answers, options)
-    return answers
-
-
-def run_in_parts(
-    session: ort.InferenceSession,
-    feeds: Arrays,
-    answers: Arrays,
-    options: ort.RunOptions,
-    parts: Iterable[slice],
-) -> Arrays:
-    """Run rows of a batch after each other where a session takes no more together.
-
-    Args:
-        session: opened.
-        feeds: inputs, each with a row for each image.
-        answers: empty arrays for the outputs wanted, which are filled.
-        options: of each run.
-        parts: rows that run together.
-
-    Raises:
-        Exception: as ``run_session``.
-    """
-    for rows in parts:
-        some = {name: array[rows] for name, array in feeds.items()}
-        found = {name: array[rows] for name, array in answers.items()}
-        pixels = some["image"][:, 0].size
-        for name, array in run_session(session, some, found, options, pixels=pixels).items():
-            answers[name][rows] = array
     return answers
 
 

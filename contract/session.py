@@ -14,12 +14,14 @@ import re
 import sys
 import warnings
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime as ort
 
 from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound, OutOfMemory
+from contract.gpu import in_gpu_thread
 from contract.placement import heavy_on, left_wholly
 from contract.tensorrt import EnginePlan
 
@@ -46,6 +48,14 @@ CUDA_OPTIONS: dict[str, str] = {
     "use_tf32": "0",
 }
 
+GRAPH_OPTIONS: dict[str, str] = {
+    "enable_cuda_graph": "1",
+    # While a run is recorded no memory can be fetched, so what was fetched before must suffice.
+    "arena_extend_strategy": "kNextPowerOfTwo",
+}
+# What onnxruntime says of a graph with nodes that neither CUDA nor a shape's arithmetic takes.
+GRAPHS_REFUSED = "cannot use the graph capture feature"
+
 # Of onnxruntime's arena, the C++ library, CUDA, cuDNN, cuBLAS and TensorRT, in this order.
 _OUT_OF_MEMORY = re.compile(
     r"failed to allocate memory|smaller than requested bytes|bad_alloc|out.?of.?memory"
@@ -71,6 +81,7 @@ def open_session(
     device: Device = "auto",
     threads: int | None = None,
     engine: EnginePlan | None = None,
+    cuda_graphs: bool = False,
 ) -> ort.InferenceSession:
     """Open a model file on a device and make sure that it is the device really used.
 
@@ -80,6 +91,7 @@ def open_session(
         threads: CPU threads per run; None takes the cores this process may use. The number does
             not change the answer's bits.
         engine: what TensorRT is given in the file's place.
+        cuda_graphs: whether runs will be recorded; on CUDA only.
 
     Raises:
         ModelNotFound: there is no such file.
@@ -94,7 +106,7 @@ def open_session(
         return _open(path, CPU_PROVIDER, threads)
     try:
         wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
-        return _open_on_gpu(path, wanted, threads, engine)
+        return _open_on_gpu(path, wanted, threads, engine, cuda_graphs)
     except _NotUsable as reason:
         if device == "auto":
             _log.warning("CUDA is installed, but %s: running on the CPU", reason)
@@ -177,14 +189,17 @@ def why_no_cuda() -> str | None:
 
 
 def _open_on_gpu(
-    path: Path, provider: str, threads: int | None, engine: EnginePlan | None
+    path: Path, provider: str, threads: int | None, engine: EnginePlan | None, cuda_graphs: bool
 ) -> ort.InferenceSession:
     reason = why_no_cuda()
     if reason is None and provider not in ort.get_available_providers():
         reason = f"this onnxruntime was built without {provider}"
     if reason is not None:
         raise _NotUsable(reason)
-    session = _open(path, provider, threads, engine)
+    if cuda_graphs:
+        session = in_gpu_thread(partial(_open, path, provider, threads, cuda_graphs=True))
+    else:
+        session = _open(path, provider, threads, engine)
     reason = _why_not_used(session, provider)
     if reason is not None:
         raise _NotUsable(reason)
@@ -210,7 +225,12 @@ def _told(nodes: Counter[str]) -> str:
 
 
 def _open(
-    path: Path, provider: str, threads: int | None, engine: EnginePlan | None = None
+    path: Path,
+    provider: str,
+    threads: int | None,
+    engine: EnginePlan | None = None,
+    *,
+    cuda_graphs: bool = False,
 ) -> ort.InferenceSession:
     if provider != CPU_PROVIDER:
         _preload_gpu_libraries()
@@ -224,7 +244,7 @@ def _open(
         return ort.InferenceSession(
             str(path) if engine is None else engine.model,
             sess_options=options,
-            providers=_providers(provider, engine),
+            providers=_providers(provider, engine, cuda_graphs),
             # Otherwise a failure, also of a later run, is printed and the CPU taken in its place.
             enable_fallback=0,
         )
@@ -233,6 +253,11 @@ def _open(
             raise OutOfMemory(f"there is no memory to open {path} now; try again later") from error
         if provider != CPU_PROVIDER:
             _open(path, CPU_PROVIDER, threads)  # raises where it is the file's fault
+            if GRAPHS_REFUSED in str(error):
+                raise DeviceUnavailable(
+                    f"onnxruntime cannot record runs of {path} as CUDA graphs: {_said(error)}. "
+                    "Turn CUDA graphs off"
+                ) from error
             raise _NotUsable(f"onnxruntime cannot use {provider}: {_said(error)}") from error
         raise ModelBroken(
             f"{path} cannot be opened as an ONNX model: {error}. Was it copied whole? "
@@ -276,8 +301,8 @@ def _share_memory() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(arena))
 
 
-def _providers(provider: str, engine: EnginePlan | None) -> list[Any]:
-    cuda = (CUDA_PROVIDER, CUDA_OPTIONS)
+def _providers(provider: str, engine: EnginePlan | None, cuda_graphs: bool) -> list[Any]:
+    cuda = (CUDA_PROVIDER, CUDA_OPTIONS | (GRAPH_OPTIONS if cuda_graphs else {}))
     tensorrt = (TENSORRT_PROVIDER, {} if engine is None else dict(engine.options))
     chains: dict[str, list[Any]] = {
         CPU_PROVIDER: [CPU_PROVIDER],

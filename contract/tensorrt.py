@@ -1,7 +1,7 @@
 """TensorRT: for which shapes its engine is built, where engines are kept, and from what file.
 
-Its engine takes shapes within a box that is fixed when it is built, which takes minutes. Without a
-box onnxruntime widens one with each image that lies outside and builds anew while the request
+Its engine takes shapes within a box that is fixed when it is built, which can take minutes. Without
+a box onnxruntime widens one with each image that lies outside, and builds anew while the request
 waits, so whoever sends images of ever other sizes could keep it building.
 """
 

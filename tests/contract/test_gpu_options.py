@@ -8,7 +8,13 @@ import pytest
 
 from contract.gpu import GpuUse
 from contract.metadata import read_metadata
-from contract.session import CUDA_OPTIONS, CUDA_PROVIDER, TENSORRT_PROVIDER, why_no_cuda
+from contract.session import (
+    CUDA_OPTIONS,
+    CUDA_PROVIDER,
+    GRAPH_OPTIONS,
+    TENSORRT_PROVIDER,
+    why_no_cuda,
+)
 from contract.spec import ModelSpec
 from contract.tensorrt import plan_engine
 from tests.contract import gpu_libraries
@@ -65,17 +71,19 @@ def ask(libraries: Path, file: Path, *asked: tuple[str, dict[str, str]]) -> list
 
 
 def test_cuda_takes_our_options_and_no_others(libraries: Path, file: Path) -> None:
-    wrong = {name: "no-such-value" for name in CUDA_OPTIONS}
+    wrong = {name: "no-such-value" for name in CUDA_OPTIONS | GRAPH_OPTIONS}
     answers = ask(
         libraries,
         file,
         (CUDA_PROVIDER, CUDA_OPTIONS),
         (CUDA_PROVIDER, CUDA_OPTIONS | {"no_such_option": "1"}),
+        (CUDA_PROVIDER, CUDA_OPTIONS | GRAPH_OPTIONS),
         *((CUDA_PROVIDER, {name: value}) for name, value in wrong.items()),
     )
     assert NO_GPU in answers[0]
     assert 'Unknown provider option: "no_such_option"' in answers[1]
-    for name, answer in zip(wrong, answers[2:], strict=True):
+    assert NO_GPU in answers[2]
+    for name, answer in zip(wrong, answers[3:], strict=True):
         assert f'Failed to parse provider option "{name}"' in answer
 
 

@@ -1,7 +1,6 @@
 """The box of an engine, and that a model keeps to it; there is no TensorRT here to build one."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +10,15 @@ import pytest
 from contract.errors import DeviceUnavailable, ImageTooLarge
 from contract.gpu import GpuUse
 from contract.model import Model
-from contract.optional_inputs import require_inputs
-from contract.session import open_session
 from contract.spec import Tiles
 from contract.tensorrt import EngineShapes, engine_shapes, plan_engine
+from tests.contract.as_on_gpu import as_on_tensorrt
 
 BOTH = ("labels", "probabilities")
 
 Build = Callable[..., Path]
 OpenModel = Callable[..., Model]
 Picture = Callable[..., Any]
-
-
-@pytest.fixture
-def open_in_box(open_threshold_model: OpenModel) -> Callable[..., Model]:
-    """Open a model on the CPU as TensorRT gets it: each run fed whole, nothing past a box."""
-
-    def build_and_open(shapes: EngineShapes, **options: Any) -> Model:
-        model = open_threshold_model(**options)
-        content, _ = require_inputs(model.path.read_bytes(), source="it")
-        path = model.path.with_name("required.onnx")
-        path.write_bytes(content)
-        return replace(model, session=open_session(path, device="cpu", threads=1), engine=shapes)
-
-    return build_and_open
 
 
 @pytest.mark.parametrize(
@@ -131,15 +115,14 @@ def test_a_folder_that_cannot_be_made_is_told(
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (160, 130)])  # below and above UNBOUND_PIXELS
 @pytest.mark.parametrize("given", [{}, {"statistics": np.array([[[90, 40]]], np.float32)}])
 def test_more_images_than_an_engine_takes_run_after_each_other(
-    open_in_box: Callable[..., Model],
     open_threshold_model: OpenModel,
     picture: Picture,
     size: tuple[int, int],
     given: dict[str, Any],
 ) -> None:
     images = np.stack([picture(1, *size, seed=n) * (n + 1) for n in range(5)])
-    boxed = open_in_box(EngineShapes(2, (160, 130), (160, 130)), with_dial=True)
     plain = open_threshold_model(with_dial=True)
+    boxed = as_on_tensorrt(plain, EngineShapes(2, (160, 130), (160, 130)))
     options = {"outputs": BOTH, "skip_gain": np.array([[0.5, 1]] * 4 + [[2, 0]], np.float32)}
     expected, found = (model.run(images, **options, **given) for model in (plain, boxed))
     # Own statistics are reduced here, by another order of the sum than the graph's.
@@ -152,17 +135,17 @@ def test_more_images_than_an_engine_takes_run_after_each_other(
 
 
 def test_past_the_box_an_image_is_tiled_or_refused(
-    open_in_box: Callable[..., Model], open_threshold_model: OpenModel, picture: Picture
+    open_threshold_model: OpenModel, picture: Picture
 ) -> None:
     shapes, tiles = EngineShapes(1, (60, 70), (60, 70)), Tiles(patch=(48, 64))
     image = picture(1, 61, 30)
-    model = open_in_box(shapes, tiles=tiles)
+    plain = open_threshold_model(tiles=tiles)
+    model = as_on_tensorrt(plain, shapes)
     assert not model.segment(picture(1, 60, 70)).tiled
     answer = model.segment(image)
     assert answer.tiled
-    plain = open_threshold_model(tiles=tiles)
     np.testing.assert_array_equal(answer.labels, plain.segment(image, in_tiles=True).labels)
     with pytest.raises(ImageTooLarge, match=r"61 x 30 pixels.*up to 60 x 70"):
         model.run(image[None])
     with pytest.raises(ImageTooLarge, match=r"61 x 30 pixels.*up to 60 x 70"):
-        open_in_box(shapes).segment(image)
+        as_on_tensorrt(open_threshold_model(), shapes).segment(image)
