@@ -90,7 +90,7 @@ def whole_feeds(
     if takes_statistics:
         unknown = np.full((spec.channels, 2), np.nan, np.float32)
         rows = _rows(feeds.get("statistics", unknown[None]), batch)
-        if own_statistics:
+        if own_statistics and np.isnan(rows).any():
             own = np.stack([image_statistics(image_chw) for image_chw in image_nchw])
             rows = np.where(np.isnan(rows), own, rows)
         found["statistics"] = rows
