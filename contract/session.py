@@ -14,7 +14,6 @@ import re
 import sys
 import warnings
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -197,7 +196,7 @@ def _open_on_gpu(
     if reason is not None:
         raise _NotUsable(reason)
     if cuda_graphs:
-        session = in_gpu_thread(partial(_open, path, provider, threads, cuda_graphs=True))
+        session = in_gpu_thread(functools.partial(_open, path, provider, threads, cuda_graphs=True))
     else:
         session = _open(path, provider, threads, engine)
     reason = _why_not_used(session, provider)
