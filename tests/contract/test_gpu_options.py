@@ -1,5 +1,6 @@
 """What onnxruntime's real GPU providers say to our options, where there is no GPU to use them."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ from contract.session import open_session
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 try:
     print(open_session(sys.argv[1], device=sys.argv[2], threads=1).get_providers())
+except LongskipError as error:
+    print(type(error).__name__, error)
+"""
+OPEN_MODEL = """
+import sys
+from pathlib import Path
+from contract.errors import LongskipError
+from contract.gpu import GpuUse
+from contract.model import Model
+use = GpuUse(((40, 50),), 4, Path(sys.argv[3]), cuda_graphs=True)
+try:
+    Model.open(sys.argv[1], device=sys.argv[2], threads=1, gpu=use)
 except LongskipError as error:
     print(type(error).__name__, error)
 """
@@ -126,6 +139,21 @@ def test_a_provider_that_fails_is_told_in_its_own_words(
     assert NO_GPU in finished.stdout
     assert "hostname" not in finished.stdout
     assert len(finished.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_model_comes_as_far_as_the_gpu_with_all_that_can_be_set(
+    libraries: Path, file: Path, tmp_path: Path, device: str
+) -> None:
+    """Graphs are for CUDA, the folder for TensorRT; onnxruntime takes what each is opened with."""
+    finished = gpu_libraries.run_python(libraries, OPEN_MODEL, str(file), device, str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("DeviceUnavailable")
+    assert NO_GPU in finished.stdout
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert bool(list(tmp_path.glob(f"onnxruntime-*-tensorrt-101301/{sha256}"))) is (
+        device == "tensorrt"
+    )
 
 
 def test_auto_says_why_it_takes_the_cpu(libraries: Path, file: Path) -> None:
