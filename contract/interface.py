@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import onnxruntime as ort
 
 from contract.errors import ModelBroken
+from contract.optional_inputs import OPTIONAL_INPUTS
 from contract.spec import ModelSpec
 
 FLOAT32 = "tensor(float)"
@@ -13,13 +14,16 @@ FREE = None
 """A dimension that the graph must leave open: batch and size."""
 
 
-def check_interface(session: ort.InferenceSession, spec: ModelSpec, *, source: str) -> bool:
+def check_interface(
+    session: ort.InferenceSession, spec: ModelSpec, *, source: str, all_required: bool = False
+) -> bool:
     """Compare names, types, ranks and fixed dimensions with the contract.
 
     Args:
         session: the opened file.
         spec: what the file says of itself.
         source: the file's name for error messages.
+        all_required: its optional inputs were made inputs that each run is fed with.
 
     Returns:
         Whether there is the optional input ``statistics``.
@@ -32,6 +36,8 @@ def check_interface(session: ort.InferenceSession, spec: ModelSpec, *, source: s
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
     optional = {node.name: node for node in session.get_overridable_initializers()}
+    if all_required:
+        optional |= {name: inputs.pop(name) for name in OPTIONAL_INPUTS if name in inputs}
     if set(inputs) != {"image"}:
         raise ModelBroken(
             f"{source} needs the inputs {sorted(inputs)}; the contract has one, 'image', and "

@@ -6,7 +6,7 @@
 import contextlib
 import hashlib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,17 +17,23 @@ from numpy.typing import NDArray
 
 from contract.decision import labels_of
 from contract.errors import (
-    ChannelMismatch,
     ImageTooLarge,
     ModelBroken,
     OutOfMemory,
     RequestInvalid,
     RunHalted,
 )
+from contract.feeds import check_image, check_outputs, checked_statistics
 from contract.golden import check_golden
+from contract.gpu import NO_PLANS, GpuUse
+from contract.gpu_runs import GpuRuns
 from contract.halt import Halt
 from contract.interface import check_interface
+from contract.kept import KeptRuns
+from contract.metadata import read_metadata
+from contract.run import empty_answer, run_session
 from contract.session import (
+    CPU_PROVIDER,
     SHRINK_FROM_PIXELS,
     Device,
     is_out_of_memory,
@@ -38,13 +44,8 @@ from contract.session import (
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
+from contract.tensorrt import plan_engine
 from contract.tiling import Progress, blend_bands
-
-# Up to here a run without arrays bound to it is quicker, by 0.04 ms, and its answers are small.
-UNBOUND_PIXELS = 128 * 128
-
-_Arrays = dict[str, NDArray[Any]]
-
 
 Intensities = NDArray[Any]
 """Raw intensities as decoded: uint8, uint16 or float32."""
@@ -78,6 +79,7 @@ class Model:
         sha256: of the file's bytes, in hex.
         provider: what it really runs on, e.g. ``CPUExecutionProvider``.
         takes_statistics: whether the graph has the optional input ``statistics``.
+        on_gpu: runs it there; None on the CPU.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class Model:
     provider: str
     takes_statistics: bool
     session: ort.InferenceSession = field(repr=False)
+    on_gpu: GpuRuns | None = field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -95,6 +98,7 @@ class Model:
         device: Device = "auto",
         threads: int | None = None,
         prove: bool = True,
+        gpu: GpuUse = NO_PLANS,
     ) -> Self:
         """Open a file and check it against the contract.
 
@@ -103,6 +107,7 @@ class Model:
             device: see ``contract.session.open_session``.
             threads: CPU threads per run.
             prove: also run the golden sample on the provider in use.
+            gpu: how it will be used where it runs on a GPU.
 
         Raises:
             ModelNotFound: there is no such file.
@@ -113,23 +118,34 @@ class Model:
             GoldenMismatch: the stored answer did not come back.
         """
         path = Path(path)
-        before = _identity(path)
-        session = open_session(path, device=device, threads=threads)
-        metadata = session.get_modelmeta().custom_metadata_map
-        spec = ModelSpec.from_metadata(metadata, source=str(path))
-        takes_statistics = check_interface(session, spec, source=str(path))
+        before, source = _identity(path), str(path)
+        engine = None
+        if device == "tensorrt":
+            engine = plan_engine(
+                path, ModelSpec.from_metadata(read_metadata(path), source=source), gpu
+            )
+        graphs = gpu.cuda_graphs and device == "cuda"
+        session = open_session(
+            path, device=device, threads=threads, engine=engine, cuda_graphs=graphs
+        )
+        spec = ModelSpec.from_metadata(session.get_modelmeta().custom_metadata_map, source=source)
+        takes_statistics = check_interface(
+            session, spec, source=source, all_required=engine is not None
+        )
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if _identity(path) != before:  # the sum could be of one file and the session of another
             raise ModelBroken(f"{path} changed while it was opened; open it again")
-        model = cls(
-            path=path,
-            spec=spec,
-            sha256=sha256,
-            provider=session.get_providers()[0],
-            takes_statistics=takes_statistics,
-            session=session,
-        )
+        provider = session.get_providers()[0]
+        on_gpu = None
+        if provider != CPU_PROVIDER:
+            on_gpu = GpuRuns(
+                KeptRuns(session, graphs=graphs),
+                spec,
+                takes_statistics=takes_statistics,
+                engine=None if engine is None else engine.shapes,
+            )
+        model = cls(path, spec, sha256, provider, takes_statistics, session, on_gpu)
         if prove:
             check_golden(model)
         return model
@@ -173,27 +189,33 @@ class Model:
         Raises:
             RequestInvalid: wrong type or number of axes, or an output that there is not.
             ChannelMismatch: another number of channels than the model takes.
+            ImageTooLarge: the sides are past those that TensorRT's engine was built for.
             OutOfMemory: the run needs more than there is; what it took was handed back.
             RunHalted: ``halt`` was asked to end it.
             ModelBroken: the graph failed.
         """
-        self._check_image(image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
+        check_image(self.spec, image_nchw, axes="NCDHW" if self.spec.dims == 3 else "NCHW")
         if outputs != ("labels",):
-            _check_outputs(outputs, self.outputs)
+            check_outputs(outputs, self.outputs)
         feeds = {"image": np.ascontiguousarray(image_nchw)}
         if statistics is not None:
-            feeds["statistics"] = self._checked_statistics(statistics, len(image_nchw))
+            feeds["statistics"] = checked_statistics(
+                self.spec, statistics, batch=len(image_nchw), taken=self.takes_statistics
+            )
         if skip_gain is not None:
             feeds["skip_gain"] = checked_rows(self.spec, skip_gain, batch=len(image_nchw))
-        answers = {name: self._empty_answer(name, image_nchw.shape) for name in outputs}
+        if self.on_gpu is not None:
+            self.on_gpu.check(image_nchw.shape[2:])
+        answers = {name: empty_answer(self.spec, name, image_nchw.shape) for name in outputs}
         pixels = image_nchw.size // self.spec.channels
-        options = run_options(self.provider, pixels=pixels)
+        may_shrink = self.on_gpu is None or self.on_gpu.may_shrink
+        options = run_options(self.provider, pixels=pixels if may_shrink else 0)
         if halt is not None:
             halt.watch(options)
         try:
-            if pixels <= UNBOUND_PIXELS:
-                return self._run_unbound(feeds, answers, options)
-            self._run_bound(feeds, answers, options)
+            if self.on_gpu is not None:
+                return self.on_gpu.run(feeds, answers, options)
+            return run_session(self.session, feeds, answers, options)
         except Exception as error:  # onnxruntime's classes share no root of their own
             if halt is not None and halt.asked:
                 raise RunHalted("the run was ended before its answer was there") from error
@@ -207,7 +229,21 @@ class Model:
                 f"{self.path} failed on an input {list(image_nchw.shape)}, or its answer does "
                 f"not have that size: {error}"
             ) from error
-        return answers
+
+    def warm_up(self, shapes_hw: Sequence[tuple[int, int]], *, max_batch: int) -> None:
+        """Run images of these sizes, so that the first request waits for no choice of kernels.
+
+        On a GPU in batches up to ``max_batch``, for which arrays are kept there. A size that the
+        model takes in tiles only is left out; of a model for volumes all are.
+
+        Raises:
+            DeviceUnavailable: the runs cannot be recorded as CUDA graphs.
+        """
+        for height, width in shapes_hw:
+            if self.spec.dims == 2 and self._takes_whole(height, width):
+                if self.on_gpu is not None:
+                    self.on_gpu.keep((height, width), max_batch=max_batch)
+                self.run(np.zeros((1, self.spec.channels, height, width), np.float32))
 
     def segment(
         self,
@@ -242,10 +278,10 @@ class Model:
         """
         if self.spec.dims != 2:
             raise RequestInvalid(f"{self.spec.name} takes volumes; segment() takes 2-D images")
-        self._check_image(image_chw, axes="CHW", dtypes=(np.float32, np.uint8, np.uint16))
+        check_image(self.spec, image_chw, axes="CHW", dtypes=(np.float32, np.uint8, np.uint16))
         height, width = image_chw.shape[1:]
         rows = None if skip_gain is None else np.array([skip_gain], np.float32)
-        if in_tiles or height * width > self.spec.whole_image_max_pixels:
+        if in_tiles or not self._takes_whole(height, width):
             return self._segment_tiled(image_chw, probabilities, rows, progress, halt)
         outputs = self.outputs if probabilities else ("labels",)
         image_nchw = image_chw[None].astype(np.float32, copy=False)
@@ -256,6 +292,10 @@ class Model:
             tiled=False,
             disagreement=answer["disagreement"][0] if "disagreement" in answer else None,
         )
+
+    def _takes_whole(self, height: int, width: int) -> bool:
+        fits = height * width <= self.spec.whole_image_max_pixels
+        return fits and (self.on_gpu is None or self.on_gpu.takes((height, width)))
 
     def _segment_tiled(
         self,
@@ -268,6 +308,8 @@ class Model:
         spec = self.spec
         height, width = image_chw.shape[1:]
         if spec.tiles is None:
+            if self.on_gpu is not None:
+                self.on_gpu.check((height, width))
             raise ImageTooLarge(
                 f"the image has {height} x {width} = {height * width} pixels; {spec.name} takes "
                 f"{spec.whole_image_max_pixels} and cannot be tiled. Send a smaller image."
@@ -312,35 +354,6 @@ class Model:
             disagreement=disagreement,
         )
 
-    def _run_bound(self, feeds: _Arrays, answers: _Arrays, options: ort.RunOptions) -> None:
-        """Write the answers into arrays of ours.
-
-        An answer in onnxruntime's own memory keeps the arena from shrinking until the next run
-        (265 MB after 2048 x 2048).
-        """
-        binding = self.session.io_binding()
-        for name, array in feeds.items():
-            # bind_cpu_input() does not find an overridable initialiser; neither copies.
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        for name, array in answers.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self.session.run_with_iobinding(binding, options)
-
-    def _run_unbound(self, feeds: _Arrays, expected: _Arrays, options: ort.RunOptions) -> _Arrays:
-        """Return the answers in onnxruntime's own memory.
-
-        Raises:
-            ValueError: an answer has another shape than those expected.
-        """
-        arrays = self.session.run(list(expected), feeds, options)
-        found = dict(zip(expected, arrays, strict=True))
-        for name, array in found.items():
-            if array.shape != expected[name].shape:
-                raise ValueError(
-                    f"{name} has shape {list(array.shape)}, expected {list(expected[name].shape)}"
-                )
-        return found
-
     def hand_memory_back(self) -> None:
         """Run next to nothing, with the order to hand back what no run needs now.
 
@@ -348,60 +361,13 @@ class Model:
         want of more: 260 MB in place of 98 after one of 900 x 900.
         """
         nothing = np.zeros((1, self.spec.channels, *(1,) * self.spec.dims), np.float32)
+        options = run_options(self.provider, pixels=SHRINK_FROM_PIXELS)
         with contextlib.suppress(Exception):  # too little memory even for that
-            self.session.run(
-                ["labels"],
-                {"image": nothing},
-                run_options(self.provider, pixels=SHRINK_FROM_PIXELS),
-            )
+            if self.on_gpu is not None:
+                self.on_gpu.hand_memory_back({"image": nothing}, options)
+            else:
+                self.session.run(["labels"], {"image": nothing}, options)
         trim_heap()
-
-    def _check_image(
-        self, image: NDArray[Any], *, axes: str, dtypes: Sequence[type] = (np.float32,)
-    ) -> None:
-        if not isinstance(image, np.ndarray) or image.dtype not in dtypes:
-            raise RequestInvalid(
-                f"the image is {getattr(image, 'dtype', type(image).__name__)}; "
-                "give raw intensities as a float32 array, not scaled"
-            )
-        if image.ndim != len(axes) or image.size == 0:
-            raise RequestInvalid(
-                f"the image has shape {list(image.shape)}; give [{', '.join(axes)}], each >= 1"
-            )
-        channels = image.shape[axes.index("C")]
-        if channels != self.spec.channels:
-            raise ChannelMismatch(
-                f"the image has {channels} channels; {self.spec.name} takes {self.spec.channels}"
-            )
-
-    def _empty_answer(self, output: str, image_shape: tuple[int, ...]) -> NDArray[Any]:
-        batch, space = image_shape[0], image_shape[2:]
-        classes = len(self.spec.classes)
-        dtype = np.uint8 if output == "labels" else np.float32
-        if output != "probabilities" and self.spec.task == "multiclass":
-            return np.empty((batch, *space), dtype)
-        return np.empty((batch, classes, *space), dtype)
-
-    def _checked_statistics(
-        self, statistics: NDArray[np.float32], batch: int
-    ) -> NDArray[np.float32]:
-        if not self.takes_statistics:
-            raise RequestInvalid(f"{self.spec.name} has no input 'statistics'; leave them out")
-        fits = statistics.ndim == 3 and statistics.shape[0] in (1, batch)
-        if (
-            statistics.dtype != np.float32
-            or not fits
-            or statistics.shape[1:]
-            != (
-                self.spec.channels,
-                2,
-            )
-        ):
-            raise RequestInvalid(
-                f"statistics are {statistics.dtype} {list(statistics.shape)}; give float32 "
-                f"[1 or {batch}, {self.spec.channels}, 2] (mean, std)"
-            )
-        return np.ascontiguousarray(statistics)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
@@ -411,8 +377,3 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _check_outputs(outputs: Collection[str], known: Collection[str]) -> None:
-    if set(outputs) - set(known) or not outputs:
-        raise RequestInvalid(f"outputs {sorted(outputs)} asked for; the file has {list(known)}")

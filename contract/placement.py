@@ -48,3 +48,14 @@ def heavy_on(provider: str, assigned: Iterable[Subgraph]) -> Counter[str]:
         for node in subgraph.get_nodes()
         if node.op_type in HEAVY
     )
+
+
+def left_wholly(provider: str, other: str, assigned: Sequence[Subgraph]) -> Counter[str]:
+    """Count the heavy nodes that another provider runs, if this one runs none of them.
+
+    Args:
+        provider: that should run them.
+        other: to which they may be left.
+        assigned: as for ``heavy_on``.
+    """
+    return Counter() if heavy_on(provider, assigned) else heavy_on(other, assigned)

@@ -13,13 +13,16 @@ import os
 import re
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime as ort
 
 from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound, OutOfMemory
-from contract.placement import heavy_on
+from contract.gpu import in_gpu_thread
+from contract.placement import heavy_on, left_wholly
+from contract.tensorrt import EnginePlan
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
@@ -34,7 +37,7 @@ LOG_SEVERITY_ERROR = 3
 
 SHRINK_FROM_PIXELS = 1 << 20
 
-_CUDA_OPTIONS: dict[str, str] = {
+CUDA_OPTIONS: dict[str, str] = {
     # By power of two, one large request would reserve up to twice its memory for good.
     "arena_extend_strategy": "kSameAsRequested",
     # EXHAUSTIVE searches anew for each image size, which costs seconds on mixed sizes.
@@ -44,6 +47,14 @@ _CUDA_OPTIONS: dict[str, str] = {
     "use_tf32": "0",
 }
 
+GRAPH_OPTIONS: dict[str, str] = {
+    "enable_cuda_graph": "1",
+    # While a run is recorded no memory can be fetched, so what was fetched before must suffice.
+    "arena_extend_strategy": "kNextPowerOfTwo",
+}
+# What onnxruntime says of a graph with nodes that neither CUDA nor a shape's arithmetic takes.
+GRAPHS_REFUSED = "cannot use the graph capture feature"
+
 # Of onnxruntime's arena, the C++ library, CUDA, cuDNN, cuBLAS and TensorRT, in this order.
 _OUT_OF_MEMORY = re.compile(
     r"failed to allocate memory|smaller than requested bytes|bad_alloc|out.?of.?memory"
@@ -51,13 +62,25 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+# Such as "CUDA failure 35: CUDA driver version is insufficient … ; GPU=-1 ; hostname=… ; file=…".
+_GPU_FAILURE = re.compile(r"CU(?:DA|DNN|BLAS) failure[^;]*")
+
 _M_ARENA_MAX = -8  # malloc.h
 
 _log = logging.getLogger(__name__)
 
 
+class _NotUsable(Exception):
+    """Why a GPU cannot be used, as the end of a sentence."""
+
+
 def open_session(
-    path: Path | str, *, device: Device = "auto", threads: int | None = None
+    path: Path | str,
+    *,
+    device: Device = "auto",
+    threads: int | None = None,
+    engine: EnginePlan | None = None,
+    cuda_graphs: bool = False,
 ) -> ort.InferenceSession:
     """Open a model file on a device and make sure that it is the device really used.
 
@@ -66,6 +89,8 @@ def open_session(
         device: ``auto`` is CUDA where it really works, else the CPU. The others are demands.
         threads: CPU threads per run; None takes the cores this process may use. The number does
             not change the answer's bits.
+        engine: what TensorRT is given in the file's place.
+        cuda_graphs: whether runs will be recorded; on CUDA only.
 
     Raises:
         ModelNotFound: there is no such file.
@@ -76,30 +101,19 @@ def open_session(
     path = Path(path)
     if not path.is_file():
         raise ModelNotFound(f"there is no model file {path}; give the path of a .onnx file")
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and why_no_cuda() is not None):
         return _open(path, CPU_PROVIDER, threads)
-    if device == "auto":
-        if why_no_cuda() is not None:
-            return _open(path, CPU_PROVIDER, threads)
-        session = _open(path, CUDA_PROVIDER, threads)
-        reason = _why_not_used(session, CUDA_PROVIDER)
-        if reason is not None:
+    try:
+        wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
+        return _open_on_gpu(path, wanted, threads, engine, cuda_graphs)
+    except _NotUsable as reason:
+        if device == "auto":
             _log.warning("CUDA is installed, but %s: running on the CPU", reason)
             return _open(path, CPU_PROVIDER, threads)
-        return session
-    wanted = TENSORRT_PROVIDER if device == "tensorrt" else CUDA_PROVIDER
-    reason = why_no_cuda()
-    if reason is None and wanted not in ort.get_available_providers():
-        reason = f"this onnxruntime was built without {wanted}"
-    if reason is None:
-        session = _open(path, wanted, threads)
-        reason = _why_not_used(session, wanted)
-        if reason is None:
-            return session
-    raise DeviceUnavailable(
-        f"device {device!r} was asked for, but {reason}. Use device 'auto' or 'cpu', or repair "
-        "the GPU set-up."
-    )
+        raise DeviceUnavailable(
+            f"device {device!r} was asked for, but {reason}. Use device 'auto' or 'cpu', or repair "
+            "the GPU set-up."
+        ) from reason
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -173,19 +187,50 @@ def why_no_cuda() -> str | None:
     return None if asked and count.value > 0 else "the NVIDIA driver sees no GPU"
 
 
+def _open_on_gpu(
+    path: Path, provider: str, threads: int | None, engine: EnginePlan | None, cuda_graphs: bool
+) -> ort.InferenceSession:
+    reason = why_no_cuda()
+    if reason is None and provider not in ort.get_available_providers():
+        reason = f"this onnxruntime was built without {provider}"
+    if reason is not None:
+        raise _NotUsable(reason)
+    if cuda_graphs:
+        session = in_gpu_thread(functools.partial(_open, path, provider, threads, cuda_graphs=True))
+    else:
+        session = _open(path, provider, threads, engine)
+    reason = _why_not_used(session, provider)
+    if reason is not None:
+        raise _NotUsable(reason)
+    return session
+
+
 def _why_not_used(session: ort.InferenceSession, wanted: str) -> str | None:
     """Return why a session does not run where it should, or None where it does."""
     used = session.get_providers()
     if used[0] != wanted:
         return f"onnxruntime fell back to {', '.join(used)}; its libraries are missing or differ"
-    left = heavy_on(CPU_PROVIDER, session.get_provider_graph_assignment_info())
+    assigned = session.get_provider_graph_assignment_info()
+    left = heavy_on(CPU_PROVIDER, assigned)
     if left:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
-        return f"onnxruntime left {told} of the graph's nodes on the CPU"
-    return None
+        return f"onnxruntime left {_told(left)} of the graph's nodes on the CPU"
+    if wanted == TENSORRT_PROVIDER:  # some may stay with CUDA, which is the GPU, too
+        left = left_wholly(TENSORRT_PROVIDER, CUDA_PROVIDER, assigned)
+    return f"TensorRT took none of the graph's {_told(left)}" if left else None
 
 
-def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSession:
+def _told(nodes: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(nodes.items()))
+
+
+def _open(
+    path: Path,
+    provider: str,
+    threads: int | None,
+    engine: EnginePlan | None = None,
+    *,
+    cuda_graphs: bool = False,
+) -> ort.InferenceSession:
     if provider != CPU_PROVIDER:
         _preload_gpu_libraries()
     options = _session_options(threads)
@@ -195,14 +240,35 @@ def _open(path: Path, provider: str, threads: int | None) -> ort.InferenceSessio
     else:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return ort.InferenceSession(str(path), sess_options=options, providers=_providers(provider))
+        return ort.InferenceSession(
+            str(path) if engine is None else engine.model,
+            sess_options=options,
+            providers=_providers(provider, engine, cuda_graphs),
+            # Otherwise a failure, also of a later run, is printed and the CPU taken in its place.
+            enable_fallback=0,
+        )
     except Exception as error:  # onnxruntime's classes share no root of their own
         if is_out_of_memory(error):
             raise OutOfMemory(f"there is no memory to open {path} now; try again later") from error
+        if provider != CPU_PROVIDER:
+            _open(path, CPU_PROVIDER, threads)  # raises where it is the file's fault
+            if GRAPHS_REFUSED in str(error):
+                raise DeviceUnavailable(
+                    f"onnxruntime cannot record runs of {path} as CUDA graphs: {_said(error)}. "
+                    "Turn CUDA graphs off"
+                ) from error
+            raise _NotUsable(f"onnxruntime cannot use {provider}: {_said(error)}") from error
         raise ModelBroken(
             f"{path} cannot be opened as an ONNX model: {error}. Was it copied whole? "
             "Export or fetch it again."
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """Return what failed, without the machine's name and the lines of code around it."""
+    text = " ".join(str(error).split())
+    failure = _GPU_FAILURE.search(text)
+    return text if failure is None else failure[0].strip()
 
 
 def _session_options(threads: int | None) -> ort.SessionOptions:
@@ -234,12 +300,13 @@ def _share_memory() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(arena))
 
 
-def _providers(provider: str) -> list[Any]:
-    cuda = (CUDA_PROVIDER, _CUDA_OPTIONS)
+def _providers(provider: str, engine: EnginePlan | None, cuda_graphs: bool) -> list[Any]:
+    cuda = (CUDA_PROVIDER, CUDA_OPTIONS | (GRAPH_OPTIONS if cuda_graphs else {}))
+    tensorrt = (TENSORRT_PROVIDER, {} if engine is None else dict(engine.options))
     chains: dict[str, list[Any]] = {
         CPU_PROVIDER: [CPU_PROVIDER],
         CUDA_PROVIDER: [cuda, CPU_PROVIDER],
-        TENSORRT_PROVIDER: [TENSORRT_PROVIDER, cuda, CPU_PROVIDER],
+        TENSORRT_PROVIDER: [tensorrt, cuda, CPU_PROVIDER],
     }
     return chains[provider]
 

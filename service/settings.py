@@ -68,6 +68,16 @@ class Settings(BaseSettings):
         description="height x width of images that are run once when a model is loaded",
         examples=["256x256,512x512"],
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="on cuda: record a run of each warm shape, and play it again",
+        examples=["true"],
+    )
+    engine_cache: Path | None = Field(
+        default=None,
+        description="folder where TensorRT keeps engines; none: it builds them at each start",
+        examples=["/var/cache/longskip"],
+    )
     root_path: str = Field(
         default="",
         description="path prefix that a proxy in front takes off",
@@ -190,6 +200,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"max_decoded_megapixels {self.max_decoded_megapixels:g} holds less than one image "
                 f"of max_pixels {self.max_pixels}; raise the first or lower the second"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_have_shapes(self) -> Self:
+        if self.cuda_graphs and (self.device != "cuda" or not self.warm_shapes):
+            raise ValueError(
+                f"cuda_graphs records runs of warm_shapes on the device cuda; device is "
+                f"{self.device} and there are {len(self.warm_shapes)} warm shapes. Set both, or "
+                "turn it off"
             )
         return self
 

@@ -2,13 +2,11 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from contract.errors import DeviceUnavailable, LongskipError, ModelBroken, ModelNotFound
+from contract.gpu import GpuUse
 from contract.metadata import read_metadata
 from contract.model import Model
 from contract.repository import MODEL_FILE, find_model, latest, list_models, list_versions
@@ -145,7 +143,7 @@ def open_version(settings: Settings, name: str, version: int) -> ServedModel | U
         model = _open(path, settings)
         one_core = _open_for_one_core(model, settings)
         for opened in (model, *([one_core] if one_core is not None else [])):
-            warm_up(opened, settings.warm_shapes)
+            opened.warm_up(settings.warm_shapes, max_batch=settings.max_batch)
     except DeviceUnavailable:
         raise
     except Exception as error:  # whatever a damaged file sets off, the others are served
@@ -165,16 +163,16 @@ def _unusable(error: Exception, name: str, version: int, folder: Path, stamp: St
 
 
 def _open(path: Path, settings: Settings) -> Model:
-    device, threads = settings.device, settings.threads
+    device = settings.device
     if settings.precision != "auto":
-        return Model.open(_variant(path, settings.precision), device=device, threads=threads)
+        return _open_file(_variant(path, settings.precision), settings)
     # Read, not opened: only the file that answers costs a session, memory and a proof.
     spec = ModelSpec.from_metadata(read_metadata(path), source=str(path))
     on_cpu = device == "cpu" or (device == "auto" and why_no_cuda() is not None)
     preferred = spec.preferred_precision.get("cpu" if on_cpu else "cuda", spec.precision)
     if preferred != spec.precision:
         try:
-            model = Model.open(_variant(path, preferred), device=device, threads=threads)
+            model = _open_file(_variant(path, preferred), settings)
         except LongskipError as error:
             reason = _reason(error, path.parent)
             _log.warning("the preferred %s variant is left out: %s", preferred, reason)
@@ -183,7 +181,17 @@ def _open(path: Path, settings: Settings) -> Model:
                 return model
             # CUDA is there, but onnxruntime cannot use it: what the GPU prefers is not meant.
             return _open(path, settings.model_copy(update={"device": "cpu"}))
-    return Model.open(path, device=device, threads=threads)
+    return _open_file(path, settings)
+
+
+def _open_file(path: Path, settings: Settings) -> Model:
+    gpu = GpuUse(
+        warm_shapes_hw=settings.warm_shapes,
+        max_batch=settings.max_batch,
+        engine_cache=settings.engine_cache,
+        cuda_graphs=settings.cuda_graphs,
+    )
+    return Model.open(path, device=settings.device, threads=settings.threads, gpu=gpu)
 
 
 def _open_for_one_core(model: Model, settings: Settings) -> Model | None:
@@ -191,17 +199,6 @@ def _open_for_one_core(model: Model, settings: Settings) -> Model | None:
     if model.provider != CPU_PROVIDER or cores == 1:
         return None
     return Model.open(model.path, device="cpu", threads=1)
-
-
-def warm_up(model: Model, shapes_hw: Sequence[tuple[int, int]]) -> None:
-    """Run images of these sizes, so that the first request of one waits for no choice of kernels.
-
-    A size that the model takes in tiles only is left out; of a model for volumes all are.
-    """
-    spec = model.spec
-    for height, width in shapes_hw:
-        if spec.dims == 2 and height * width <= spec.whole_image_max_pixels:
-            model.run(np.zeros((1, spec.channels, height, width), np.float32))
 
 
 def _variant(path: Path, precision: Precision) -> Path:

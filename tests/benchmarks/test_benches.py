@@ -1,5 +1,6 @@
 """Each bench runs and both its sides do the same work. What it measures is no matter of a test."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks import gpu
 from benchmarks.serving import __main__ as serving
+from contract.session import why_no_cuda
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +87,42 @@ def test_the_service_gives_the_raw_loop_s_labels_and_a_page_comes_out(
     assert float(figures["longskip"][1]) > 0
     assert text.count("met |") + text.count("**missed** |") == 7
     assert page.with_suffix(".svg").read_text().startswith("<?xml")
+
+
+def test_the_bench_for_a_gpu_runs_on_a_cpu(
+    run_bench_here: Any, build_threshold_model: Any, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    path = build_threshold_model(models / "bright" / "1" / "model.onnx", name="bright", channels=3)
+    shutil.copy(path, path.with_name("model.fp16.onnx"))
+    record = run_bench_here(
+        "gpu",
+        *("--device", "cpu", "--models", str(models), "--model", "bright", "--size", "64"),
+        *("--batch", "2", "--clients", "1,2", "--seconds", "0.2", "--repeats", "1"),
+        *("--patience", "0"),
+    )
+    # Two of the service against the loop, two of batching, one of the loop's, two of fp16.
+    _check_shape(record, rows=7, repeats=1)
+    assert record["settings"]["runs on"] == "CPUExecutionProvider"
+    assert "GPU" not in record["settings"]
+
+
+def test_the_bench_for_a_gpu_gives_no_figure_without_one(
+    build_threshold_model: Any,
+    tmp_path: Path,
+    repository_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if why_no_cuda() is None:
+        pytest.skip("this machine has a GPU")
+    monkeypatch.chdir(repository_root)
+    out = tmp_path / "gpu.md"
+    assert gpu.main(["--device", "cuda", "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "'cuda' was asked for, but" in said.err
+    assert not any(character.isdigit() for character in said.out)
+    assert not out.exists()
 
 
 def test_a_server_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from contract.placement import HEAVY, heavy_on
-from contract.session import CPU_PROVIDER, CUDA_PROVIDER, _why_not_used
+from contract.placement import HEAVY, heavy_on, left_wholly
+from contract.session import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER, _why_not_used
 
 
 def open_recording(path: Path) -> ort.InferenceSession:
@@ -27,6 +27,8 @@ def test_every_convolution_of_a_shipped_model_is_found(repository_root: Path) ->
     assigned = session.get_provider_graph_assignment_info()
     assert heavy_on(CPU_PROVIDER, assigned) == in_the_file
     assert not heavy_on(CUDA_PROVIDER, assigned)
+    assert left_wholly(TENSORRT_PROVIDER, CPU_PROVIDER, assigned) == in_the_file
+    assert not left_wholly(CPU_PROVIDER, CUDA_PROVIDER, assigned)
     # Had this been asked of a GPU, the service would say so and not start.
     assert f"left {in_the_file['Conv']} Conv" in str(_why_not_used(session, CPU_PROVIDER))
     assert "fell back to CPUExecutionProvider" in str(_why_not_used(session, CUDA_PROVIDER))

@@ -13,15 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from contract.gpu import GpuUse
 from contract.model import Model
 
 
 def main(arguments: list[str]) -> None:
     """Take file, side in pixels, batch, device and threads (0: all cores)."""
-    path, side, batch, device, threads = arguments
-    model = Model.open(path, device=device, threads=int(threads) or None, prove=False)  # type: ignore[arg-type]
+    path, device = arguments[0], arguments[3]
+    side, batch, threads = (int(arguments[place]) for place in (1, 2, 4))
+    gpu = GpuUse(warm_shapes_hw=((side, side),), max_batch=batch)
+    model = Model.open(path, device=device, threads=threads or None, prove=False, gpu=gpu)  # type: ignore[arg-type]
     generator = np.random.default_rng(0)
-    shape = (int(batch), model.spec.channels, int(side), int(side))
+    shape = (batch, model.spec.channels, side, side)
     image = generator.integers(0, 256, shape).astype(np.float32)
     model.run(image)  # the first run sets memory aside and chooses kernels
     _say({"precision": model.precision, "provider": model.provider, "sha256": model.sha256})

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from contract.errors import DeviceUnavailable, ModelNotFound
+from contract.gpu import NO_PLANS, GpuUse
 from contract.model import Model
 from contract.session import why_no_cuda
 from contract.spec import METADATA_KEY, ModelSpec
@@ -143,3 +144,36 @@ def test_warm_shapes_are_run_before_a_model_answers_and_only_those_that_it_takes
 def test_a_warm_shape_that_is_none_is_told(given: str) -> None:
     with pytest.raises(ValidationError, match="such as 256x256,512x512"):
         Settings(warm_shapes=given)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"device": "cuda"}, {"warm_shapes": "64x64"}, {"device": "tensorrt", "warm_shapes": "64x64"}],
+)
+def test_cuda_graphs_want_cuda_and_shapes(settings: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="warm_shapes on the device cuda"):
+        Settings(cuda_graphs=True, **settings)
+
+
+def test_what_is_set_for_a_gpu_reaches_the_model(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[GpuUse] = []
+    open_model = Model.open.__func__
+
+    def noting(cls: type[Model], path: Path, *, gpu: GpuUse = NO_PLANS, **options: Any) -> Model:
+        asked.append(gpu)
+        return open_model(cls, path, **{**options, "device": "cpu"})
+
+    monkeypatch.setattr(Model, "open", classmethod(noting))
+    settings = Settings(
+        models=models,
+        device="cuda",
+        threads=1,
+        warm_shapes="30x40",
+        max_batch=5,
+        engine_cache=tmp_path,
+        cuda_graphs=True,
+    )
+    assert isinstance(open_version(settings, "grey", 1), ServedModel)
+    assert asked == [GpuUse(((30, 40),), 5, tmp_path, True)]
