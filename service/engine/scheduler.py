@@ -15,6 +15,7 @@ from contract.spec import ModelSpec
 from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
 from service.engine.queue import Batch, Decoded, Job, JobImage, JobQueue
+from service.engine.room import Room
 from service.engine.run import SegmentationModel, answer_batch
 from service.engine.small import SmallImage
 from service.engine.turns import raisable
@@ -56,6 +57,7 @@ class Scheduler:
 
     Attributes:
         key: name and version of the model.
+        room: where to wait for a slot.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Scheduler:
         observe_batch: ObserveBatch = lambda _images, _seconds: None,
     ) -> None:
         self.key = key
+        self.room = Room()
         self._model = model
         self._max_batch = max_batch
         self._max_batch_pixels = max_batch_pixels
@@ -181,6 +184,7 @@ class Scheduler:
                 yield
         finally:
             self._under_way -= 1
+            self.room.was_given_back()
 
     async def segment(
         self,
