@@ -64,7 +64,7 @@ class Counts:
         return counts
 
     def observe(self, trace: Trace, status: int) -> None:
-        """Count one request, if it asked a model to run."""
+        """Count one request, or one model's part of it, if it asked a model to run."""
         if trace.model is None or not trace.answer_format:
             return
         counts = self.of(trace.model.name, trace.model.version)

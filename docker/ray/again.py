@@ -1,7 +1,7 @@
 """What Ray's proxy says when a replica dies under a request: 503, come again.
 
 Without it the proxy answers 500, which nobody may ask again after. Asking twice for a segmentation
-changes nothing, so the client of the service does it by itself (``service/client.py``).
+changes nothing, so the client of the service does it by itself (``service/client/``).
 """
 
 import json

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from imaging.errors import ImageTooLarge
+from service.engine.room import Room
 from service.errors import Overloaded
 
 # Whoever holds more than so many times what is left gets no more (dynamic thresholds, Choudhury and
@@ -20,10 +21,12 @@ class PixelBudget:
 
     Attributes:
         max_pixels: the bound.
+        room: where to wait for pixels.
     """
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels = max_pixels
+        self.room = Room()
         self._held_pixels: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -71,6 +74,8 @@ class PixelBudget:
             self._held_pixels[owner] -= pixels
             if not self._held_pixels[owner]:
                 del self._held_pixels[owner]
+        if pixels:  # who was refused gives nothing back, and must not wake the next in vain
+            self.room.was_given_back()
 
 
 class PixelLease:

@@ -15,6 +15,7 @@ from contract.spec import ModelSpec
 from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
 from service.engine.queue import Batch, Decoded, Job, JobImage, JobQueue
+from service.engine.room import Room
 from service.engine.run import SegmentationModel, answer_batch
 from service.engine.small import SmallImage
 from service.engine.threads import Threads
@@ -57,6 +58,7 @@ class Scheduler:
 
     Attributes:
         key: name and version of the model.
+        room: where to wait for a slot.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Scheduler:
         observe_batch: ObserveBatch = lambda _images, _seconds: None,
     ) -> None:
         self.key = key
+        self.room = Room()
         self._model = model
         self._max_batch = max_batch
         self._max_batch_pixels = max_batch_pixels
@@ -184,6 +187,7 @@ class Scheduler:
                 yield
         finally:
             self._under_way -= 1
+            self.room.was_given_back()
 
     async def segment(
         self,

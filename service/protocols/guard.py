@@ -45,7 +45,10 @@ class Guard:
             return
         if OPEN.fullmatch(path):
             return
-        kind, _, offered = Headers(scope=scope).get("authorization", "").partition(" ")
+        told = Headers(scope=scope).getlist("authorization")
+        if len(told) > 1:  # a proxy in front may have gone by another one than the first
+            raise KeyMissing(f"{len(told)} Authorization headers came; send one")
+        kind, _, offered = "".join(told).partition(" ")
         if kind.lower() != "bearer":
             raise KeyMissing("this service asks for a key; send it as 'Authorization: Bearer KEY'")
         key = self._keys.find(offered.strip())

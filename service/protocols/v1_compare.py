@@ -1,6 +1,7 @@
 """``POST /v1/compare``: one image, several models, how far they agree."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -192,9 +193,10 @@ async def _answer(
                     trace=own,
                 )
             opinions.append(Opinion(served.identity, segmentation.labels, own.stages_s))
-            for stage, seconds in own.stages_s.items():
-                trace.stages_s[stage] = trace.stages_s.get(stage, 0.0) + seconds
-            trace.tiled |= own.tiled
+            # Its wait and its run: the decoding and the answer are of all models together.
+            own.model, own.answer_format = served.identity, options.format
+            running.metrics.counts.observe(own, HTTPStatus.OK)
+            trace.join([own])
         (pixels_hwc, *_) = (image.pixels_hwc for image in images.values())
         comparison = Comparison(specs[0], opinions, pixels_hwc, options.opacity)
         with trace.stage("encode"):

@@ -193,9 +193,11 @@ async def _segment_in_time(file: Readable, task: Task, trace: Trace, ends_s: flo
                 try:
                     with task.scheduler.slot():
                         return await segment_once(file, task, trace)
-                except Overloaded:
-                    await asyncio.sleep(wait_s)
-                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                except Overloaded as error:
+                    lacks_memory = error.reason == "memory"
+                place = task.running.engine.budget if lacks_memory else task.scheduler
+                await place.room.wait(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
     except TimeoutError as error:
         deadline_s = task.running.settings.deadline_s
         raise DeadlineExceeded(

@@ -190,6 +190,44 @@ def test_an_image_that_is_none_is_refused_as_by_segment(compare: Compare) -> Non
     assert answer.status_code == 415
 
 
+def test_each_model_that_answers_counts_an_inference(
+    compare: Compare, client: httpx.Client, image: bytes
+) -> None:
+    def counted(version: int) -> Any:
+        (one,) = client.get(f"/v2/models/colour/versions/{version}/stats").json()["model_stats"]
+        return one
+
+    def grown(before: Any, after: Any) -> dict[str, int]:
+        names = ("success", "fail", "queue", "compute_infer", "compute_input", "compute_output")
+        parts = {
+            name: after["inference_stats"][name]["count"] - before["inference_stats"][name]["count"]
+            for name in names
+        }
+        counts = ("inference_count", "execution_count")
+        return parts | {name: after[name] - before[name] for name in counts}
+
+    def nanoseconds(before: Any, after: Any, part: str) -> int:
+        old, new = (one["inference_stats"][part]["ns"] for one in (before, after))
+        return int(new - old)
+
+    before = [counted(version) for version in (1, 2)]
+    said = compare("colour@1,colour@2,colour@2", image).json()
+    after = [counted(version) for version in (1, 2)]
+    for times, old, new in zip((1, 2), before, after, strict=True):
+        expected = dict.fromkeys(grown(old, new), times) | {"fail": 0}
+        assert grown(old, new) == expected
+        assert new["last_inference"] > old["last_inference"]
+    for part, stage in (("compute_infer", "run"), ("queue", "queue")):
+        told_ms = said["models"][0]["ms"][stage]
+        assert nanoseconds(before[0], after[0], part) / 1e6 == pytest.approx(told_ms, abs=0.06)
+    assert nanoseconds(before[0], after[0], "success") >= nanoseconds(
+        before[0], after[0], "compute_infer"
+    )
+    # An image that is none is the fault of no model, and nothing is counted of it.
+    assert compare("colour@1,colour@2", b"no image").status_code == 415
+    assert grown(after[0], counted(1)) == dict.fromkeys(grown(after[0], after[0]), 0)
+
+
 def test_it_has_a_deadline_and_a_place_in_the_queue_like_any_request(
     serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
 ) -> None:

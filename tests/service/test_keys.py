@@ -103,6 +103,12 @@ def test_keys_open_what_they_are_for_and_are_found_nowhere(
             assert refused.headers["www-authenticate"] == "Bearer"
         assert client.post(segment, files=image, headers=headers).status_code == 401
         assert client.post(unload, headers=headers).status_code == 401
+    for other in (asks, loads, "wrong"):
+        for order in ((asks, other), (other, asks)):
+            twice = [("Authorization", f"Bearer {key}") for key in order]
+            refused = client.post(segment, files=image, headers=twice)
+            assert refused.status_code == 401
+            assert "2 Authorization headers" in refused.json()["detail"]
     assert client.post(segment, files=image, headers=bearer(asks)).status_code == 200
     assert client.post(segment, files=image, headers=bearer(loads)).status_code == 403
     assert client.post(unload, headers=bearer(asks)).status_code == 403

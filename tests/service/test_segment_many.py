@@ -3,8 +3,10 @@
 import gc
 import io
 import json
+import time
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from contract.model import Model, Segmentation
 from service.engine.queue import Job
+from service.protocols import v1_segment_many
 
 URL = "/v1/models/grey/segment-many"
 
@@ -168,6 +171,34 @@ def test_memory_is_waited_for(
     assert [status for status, _, _ in answer] == [200] * 4
     assert len({content for _, _, content in answer}) == 1
     assert np.frombuffer(answer[0][2][:4], np.uint8).tolist() == [137, 80, 78, 71]
+
+
+@pytest.mark.parametrize(
+    ("room", "size"),
+    [
+        ({"max_pixels": 60_000, "max_decoded_megapixels": 0.06}, (200, 200)),
+        ({"max_pixels": 15_000, "max_decoded_megapixels": 0.015}, (100, 100)),  # decoded in the run
+        ({"queue_size": 1}, (100, 100)),
+    ],
+)
+def test_who_waits_for_room_is_woken_when_there_is_some(
+    serve_in_thread: Any,
+    gated_model: Any,
+    make_pixels: Any,
+    encode_png: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    room: dict[str, Any],
+    size: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(v1_segment_many, "FIRST_WAIT_S", 100.0)
+    sent = form([encode_png(make_pixels(*size))] * 6)
+    with serve_in_thread([("grey", gated_model)], **room) as address, ThreadPoolExecutor(1) as ask:
+        answer = ask.submit(httpx.post, f"{address}{URL}", timeout=30, **sent)
+        assert gated_model.entered.acquire(timeout=30)
+        time.sleep(0.5)  # the others were turned away by now, and wait
+        gated_model.gate.set()
+        assert [status for status, _, _ in read(answer.result())] == [200] * 6
+    assert [shape[0] for shape in gated_model.sizes_run] == [1] * 6
 
 
 def test_images_are_let_go_when_they_are_answered(

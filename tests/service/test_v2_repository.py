@@ -125,16 +125,22 @@ def test_files_change_under_load_and_every_answer_is_of_the_file_it_names(
             "inputs": [{**tensor, "data": images.ravel().tolist()}],
             "outputs": [{"name": "labels"}],
         }
-        with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=address, timeout=None, trust_env=False) as client:
             while not stop.is_set():
-                answer = client.post("/v2/models/m/infer", json=body)
+                try:
+                    answer = client.post("/v2/models/m/infer", json=body)
+                except httpx.HTTPError as error:
+                    failed.append(repr(error))
+                    return
                 if answer.status_code != 200:
                     failed.append(answer.text)
                     continue
                 labels = np.array(answer.json()["outputs"][0]["data"], np.uint8)
                 seen.append((answer.headers["x-longskip-sha256"], labels.tobytes()))
 
-    with start_service(models=root, dev=True, reload=False) as service:
+    # How long it takes is no claim here: a machine that stands still for a while is no fault, and
+    # the test's own time limit ends one that hangs.
+    with start_service(models=root, dev=True, reload=False, deadline_s=600) as service:
         threads = [threading.Thread(target=ask, args=(service.address,)) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -147,9 +153,10 @@ def test_files_change_under_load_and_every_answer_is_of_the_file_it_names(
                     shutil.copy(file, target.with_suffix(".tmp"))
                     os.replace(target.with_suffix(".tmp"), target)
                 url = f"{service.address}/v2/repository/models/m/load"
-                assert httpx.post(url, timeout=30, trust_env=False).status_code == 200
-                so_far, until_s = len(seen), time.monotonic() + 30
-                while len(seen) < so_far + 4 and time.monotonic() < until_s:  # one answer each
+                assert httpx.post(url, timeout=None, trust_env=False).status_code == 200
+                so_far = len(seen)
+                # Each of the three may have asked before: the fourth answer is of the new file.
+                while len(seen) < so_far + 4 and not failed:
                     time.sleep(0.01)
         finally:
             stop.set()
