@@ -93,6 +93,7 @@ class Scheduler:
         self._lane_runs: set[Batch] = set()
         self._hand_back_due: asyncio.TimerHandle | None = None
         self._ended_s = 0.0
+        self._beginning = False
         # Of the last run; before it, none is taken for quick.
         self._pixel_s = math.inf
 
@@ -238,15 +239,22 @@ class Scheduler:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         job = Job(image, probabilities, lease, answer, skip_gain)
         self._queue.put(job)
-        self._begin_runs()
+        self._begin_soon()
         try:
             return job, await answer
         except asyncio.CancelledError:
             self._queue.drop(job)
             raise
 
+    def _begin_soon(self) -> None:
+        """Begin runs when the event loop has done what is due: others may come until then."""
+        if not self._beginning:
+            self._beginning = True
+            asyncio.get_running_loop().call_soon(self._begin_runs)
+
     def _begin_runs(self) -> None:
-        """Begin all runs that may begin now; called whenever a job came or a run ended."""
+        """Begin all runs that may begin now; called when jobs came and when a run ended."""
+        self._beginning = False
         while self._whole_run is None and len(self._queue):
             free_lanes = self._free_lanes()
             if free_lanes:
