@@ -45,7 +45,8 @@ class Observe:
             nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *trace.headers(), NOSNIFF]
+                headers = message.get("headers", ())
+                message["headers"] = [*headers, *trace.headers(), NOSNIFF]
             else:
                 sent_bytes += len(message.get("body", b""))
             await send(message)
