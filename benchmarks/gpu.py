@@ -29,8 +29,8 @@ from benchmarks.serving.visit import Window, window
 from benchmarks.turns import Round, take_rounds
 from contract.errors import LongskipError
 from contract.feeds import whole_feeds
-from contract.gpu import GpuUse
-from contract.kept import KeptRuns
+from contract.gpu.kept import KeptRuns
+from contract.gpu.use import GpuUse
 from contract.model import Model
 from contract.repository import find_model
 from contract.run import empty_answer

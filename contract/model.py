@@ -25,11 +25,12 @@ from contract.errors import (
 )
 from contract.feeds import check_image, check_outputs, checked_statistics
 from contract.golden import check_golden
-from contract.gpu import NO_PLANS, GpuUse
-from contract.gpu_runs import GpuRuns
+from contract.gpu.kept import KeptRuns
+from contract.gpu.runs import GpuRuns
+from contract.gpu.tensorrt import plan_engine
+from contract.gpu.use import NO_PLANS, GpuUse
 from contract.halt import Halt
 from contract.interface import check_interface
-from contract.kept import KeptRuns
 from contract.metadata import read_metadata
 from contract.run import empty_answer, run_session
 from contract.session import (
@@ -44,7 +45,6 @@ from contract.session import (
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision
 from contract.statistics import image_statistics
-from contract.tensorrt import plan_engine
 from contract.tiling import Progress, blend_bands
 
 Intensities = NDArray[Any]

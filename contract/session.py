@@ -20,9 +20,9 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from contract.errors import DeviceUnavailable, ModelBroken, ModelNotFound, OutOfMemory
-from contract.gpu import in_gpu_thread
-from contract.placement import heavy_on, left_wholly
-from contract.tensorrt import EnginePlan
+from contract.gpu.placement import heavy_on, left_wholly
+from contract.gpu.tensorrt import EnginePlan
+from contract.gpu.use import in_gpu_thread
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 

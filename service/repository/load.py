@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from contract.errors import DeviceUnavailable, LongskipError, ModelBroken, ModelNotFound
-from contract.gpu import GpuUse
+from contract.gpu.use import GpuUse
 from contract.metadata import read_metadata
 from contract.model import Model
 from contract.repository import MODEL_FILE, find_model, latest, list_models, list_versions

@@ -10,12 +10,12 @@ import httpx
 import numpy as np
 import pytest
 
+from contract.gpu.tensorrt import EngineShapes
 from contract.model import Model
 from contract.session import CUDA_PROVIDER, TENSORRT_PROVIDER
 from contract.spec import Tiles
-from contract.tensorrt import EngineShapes
 from imaging.label_png import read_mask
-from tests.contract.as_on_gpu import as_on_cuda, as_on_tensorrt
+from tests.contract.gpu.as_on_gpu import as_on_cuda, as_on_tensorrt
 
 
 @pytest.fixture

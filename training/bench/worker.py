@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contract.gpu import GpuUse
+from contract.gpu.use import GpuUse
 from contract.model import Model
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from contract.errors import DeviceUnavailable, ModelNotFound
-from contract.gpu import NO_PLANS, GpuUse
+from contract.gpu.use import NO_PLANS, GpuUse
 from contract.model import Model
 from contract.session import why_no_cuda
 from contract.spec import METADATA_KEY, ModelSpec

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from contract.errors import DeviceUnavailable, ImageTooLarge
-from contract.gpu import GpuUse
+from contract.gpu.tensorrt import EngineShapes, engine_shapes, plan_engine
+from contract.gpu.use import GpuUse
 from contract.model import Model
 from contract.spec import Tiles
-from contract.tensorrt import EngineShapes, engine_shapes, plan_engine
-from tests.contract.as_on_gpu import as_on_tensorrt
+from tests.contract.gpu.as_on_gpu import as_on_tensorrt
 
 BOTH = ("labels", "probabilities")
 

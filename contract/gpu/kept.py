@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract.errors import DeviceUnavailable
-from contract.gpu import in_gpu_thread
+from contract.gpu.use import in_gpu_thread
 from contract.run import Arrays, run_session
 from contract.session import is_out_of_memory
 

@@ -6,10 +6,10 @@ import numpy as np
 import onnxruntime as ort
 
 from contract.feeds import whole_feeds
-from contract.kept import KeptRuns
+from contract.gpu.kept import KeptRuns
+from contract.gpu.tensorrt import EngineShapes
 from contract.run import Arrays, empty_answer
 from contract.spec import ModelSpec
-from contract.tensorrt import EngineShapes
 
 
 class GpuRuns:

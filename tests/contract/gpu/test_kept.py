@@ -10,14 +10,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from contract import kept as kept_module
 from contract.errors import DeviceUnavailable, RunHalted
-from contract.gpu import in_gpu_thread
+from contract.gpu import kept as kept_module
+from contract.gpu.kept import KeptRuns
+from contract.gpu.use import in_gpu_thread
 from contract.halt import Halt
-from contract.kept import KeptRuns
 from contract.model import Model
 from contract.session import GRAPHS_REFUSED
-from tests.contract.as_on_gpu import as_on_cuda
+from tests.contract.gpu.as_on_gpu import as_on_cuda
 
 BOTH = ("labels", "probabilities")
 SIZES = ((33, 47), (160, 130), (1, 1))  # below and above UNBOUND_PIXELS

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from contract.placement import HEAVY, heavy_on, left_wholly
+from contract.gpu.placement import HEAVY, heavy_on, left_wholly
 from contract.session import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER, _why_not_used
 
 

@@ -63,7 +63,7 @@ def run_python(libraries: Path, program: str, *arguments: str) -> subprocess.Com
     """Run a program in a process that finds the stand-ins; its standard error is not told."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         env=os.environ | {"LD_LIBRARY_PATH": str(libraries)},
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from contract.errors import DeviceUnavailable, ImageTooLarge
-from contract.gpu import GpuUse
+from contract.gpu.use import GpuUse
 from contract.optional_inputs import require_inputs
 from contract.spec import ModelSpec
 

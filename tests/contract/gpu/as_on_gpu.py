@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from contract.gpu_runs import GpuRuns
-from contract.kept import KeptRuns
+from contract.gpu.kept import KeptRuns
+from contract.gpu.runs import GpuRuns
+from contract.gpu.tensorrt import EngineShapes
 from contract.model import Model
 from contract.optional_inputs import require_inputs
 from contract.session import open_session
-from contract.tensorrt import EngineShapes
 
 
 def as_on_cuda(model: Model, *, graphs: bool = False) -> Model:

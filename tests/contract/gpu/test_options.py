@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from contract.gpu import GpuUse
+from contract.gpu.tensorrt import plan_engine
+from contract.gpu.use import GpuUse
 from contract.metadata import read_metadata
 from contract.session import (
     CUDA_OPTIONS,
@@ -17,8 +18,7 @@ from contract.session import (
     why_no_cuda,
 )
 from contract.spec import ModelSpec
-from contract.tensorrt import plan_engine
-from tests.contract import gpu_libraries
+from tests.contract.gpu import libraries as gpu_libraries
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,7 +55,7 @@ OPEN_MODEL = """
 import sys
 from pathlib import Path
 from contract.errors import LongskipError
-from contract.gpu import GpuUse
+from contract.gpu.use import GpuUse
 from contract.model import Model
 use = GpuUse(((40, 50),), 4, Path(sys.argv[3]), cuda_graphs=True)
 try:
@@ -122,7 +122,7 @@ def test_tensorrt_takes_our_options_and_no_others(
 
 
 def test_engines_are_kept_apart_by_tensorrt_s_own_version(libraries: Path, tmp_path: Path) -> None:
-    program = "from contract.tensorrt import _tensorrt_version; print(_tensorrt_version())"
+    program = "from contract.gpu.tensorrt import _tensorrt_version; print(_tensorrt_version())"
     assert gpu_libraries.run_python(libraries, program).stdout == "101301\n"
     assert gpu_libraries.run_python(tmp_path, program).stdout == "0\n"
 

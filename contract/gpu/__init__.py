@@ -1,0 +1,1 @@
+"""Running a model on an NVIDIA GPU: by CUDA, by CUDA graphs, by TensorRT."""
