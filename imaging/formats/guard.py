@@ -17,13 +17,16 @@ def broken_unless_decoded(format_name: str) -> Iterator[None]:
     """Raise BrokenImage for whatever a decoder raises on hostile bytes.
 
     Decoders answer malformed bytes with their own errors and with KeyError, struct.error,
-    UnicodeDecodeError and the like, so everything but a lack of memory means "does not decode".
+    UnicodeDecodeError and the like, so everything but a lack of memory, of a library or of the
+    system's own means "does not decode".
     """
     try:
         yield
-    except (ImageError, MemoryError):
+    except (ImageError, MemoryError, ImportError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BrokenImage(
             f"the {format_name} data do not decode ({reason}): the file is damaged or incomplete; "

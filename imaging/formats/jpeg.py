@@ -13,6 +13,8 @@ from imaging.formats.exif import exif_orientation
 from imaging.formats.guard import broken_unless_decoded
 from imaging.image_header import ImageHeader
 
+_jpeg_decode = imagecodecs.jpeg8_decode  # loaded now, see imaging/formats/png.py
+
 # A progressive file may hold any number of passes over the whole image at a few bytes each;
 # encoders write about ten.
 MAX_SCANS = 100
@@ -108,7 +110,7 @@ def decode_jpeg(encoded: bytes) -> npt.NDArray[np.generic]:
     if not outline.complete:
         raise BrokenImage("the JPEG ends before its end marker: it is cut off; send it again")
     with broken_unless_decoded("JPEG"):
-        pixels: npt.NDArray[np.generic] = imagecodecs.jpeg8_decode(encoded)
+        pixels: npt.NDArray[np.generic] = _jpeg_decode(encoded)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 

@@ -19,6 +19,10 @@ from imaging.formats.exif import exif_orientation
 from imaging.formats.guard import broken_unless_decoded
 from imaging.image_header import ImageHeader
 
+# imagecodecs loads a codec when it is first asked for, and keeps a failure (say, as many files are
+# open as may be) for as long as the process lives.
+_png_decode = imagecodecs.png_decode
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A file of empty chunks would keep the walk busy for minutes; 8-kB chunks reach this at 4 GB.
 MAX_CHUNKS = 500_000
@@ -113,7 +117,7 @@ def decode_stored_png(encoded: bytes) -> npt.NDArray[np.generic]:
 
 def _decode(png: bytes) -> npt.NDArray[np.generic]:
     with broken_unless_decoded("PNG"):
-        pixels: npt.NDArray[np.generic] = imagecodecs.png_decode(png)
+        pixels: npt.NDArray[np.generic] = _png_decode(png)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 

@@ -35,6 +35,10 @@ _PHOTOMETRIC_NAMES = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: 
 # carry a size of their own, which would be decoded first and checked afterwards.
 _JPEG = 7
 _COMPRESSIONS = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946, 34925, 50000}
+for _number in _COMPRESSIONS:  # loaded now, see imaging/formats/png.py
+    tifffile.TIFF.DECOMPRESSORS[_number]
+for _number in (2, 3):
+    tifffile.TIFF.UNPREDICTORS[_number]
 _REDUCED_OR_MASK = 1 | 4
 # Sizes, sample layout, strips and tiles, colour table, and the text that names the axes.
 _MEANINGFUL_TAGS = {256, 257, 258, 259, 262, 270, 273, 274, 277, 278, 279, 284, 317, 320}

@@ -1,11 +1,15 @@
 """A multipart form (RFC 7578), of which the file parts of one name are kept."""
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+import re
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from service.engine.upload import Upload
 from service.errors import BodyMalformed
 
 FILE_PART = "file"
+# Many senders do not quote what RFC 2045 wants quoted, such as ----=_Part_7_1.2.
+BOUNDARY = re.compile(r';[ \t]*boundary=(?:"([^"]*)"|([^;]*))', re.IGNORECASE)
 # Beside those; none is taken, so any is a mistake that is told.
 OTHERS_MAX = 16
 
@@ -32,11 +36,15 @@ class Form:
         self.beside = 0
         self._max_files = max_files
         self._current: Upload | None = None
-        boundary = parse_options_header(content_type)[1].get("boundary", "")
+        found = BOUNDARY.search(content_type)
+        boundary = (found[1] or found[2] or "").rstrip() if found is not None else ""
+        if not boundary:
+            raise _malformed("its Content-Type names no boundary")
+        # File names come in any charset, and nobody reads them.
         try:
-            self._parser = PushMultipartParser(boundary)
+            self._parser = PushMultipartParser(boundary.encode("latin-1"), header_charset="latin-1")
         except MultipartError as error:
-            raise _malformed("its Content-Type names no boundary that can be one") from error
+            raise _malformed(str(error)) from error
 
     async def write(self, piece: bytes) -> None:
         """Take the next bytes; what stands behind the closing boundary is passed over.
@@ -54,7 +62,7 @@ class Form:
                 elif event and self._current is not None:
                     await self._current.write(bytes(event))
         except MultipartError as error:
-            raise _malformed("what stands between its boundaries is no part of a form") from error
+            raise _malformed(str(error)) from error
 
     def end(self) -> None:
         """Be told that no more comes.
@@ -77,7 +85,11 @@ class Form:
     def _begin(self, part: MultipartSegment) -> Upload | None:
         if part.name == FILE_PART and part.filename is not None:
             if len(self.uploads) == self._max_files:
-                raise _malformed(f"it brings more than {self._max_files} parts {FILE_PART!r}")
+                raise _malformed(
+                    "it brings several images; send one, or more of them to segment-many"
+                    if self._max_files == 1
+                    else f"it brings {self._max_files} images or more; send fewer"
+                )
             self.uploads.append(Upload())
             return self.uploads[-1]
         self.beside += 1
@@ -87,4 +99,4 @@ class Form:
 
 
 def _malformed(fault: str) -> BodyMalformed:
-    return BodyMalformed(f"the multipart body does not parse: {fault}; send it as -F file=@a.png")
+    return BodyMalformed(f"the multipart body does not parse: {fault}. Send it as -F file=@a.png")

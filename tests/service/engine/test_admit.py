@@ -9,8 +9,9 @@ import pytest
 from fastapi import Request
 
 from service.engine.admit import admit
+from service.engine.form import Form
 from service.engine.upload import SPOOL_BYTES
-from service.errors import Overloaded
+from service.errors import BodyMalformed, Overloaded
 
 BODY = bytes(2 * SPOOL_BYTES)
 FORM = (
@@ -58,3 +59,52 @@ def test_the_same_upload_where_there_is_room(body: bytes, content_type: bytes) -
             await upload.close()
 
     assert asyncio.run(read()) == BODY
+
+
+def form_of(boundary: bytes, disposition: bytes) -> bytes:
+    head = b"--" + boundary + b"\r\nContent-Disposition: " + disposition + b"\r\n\r\n"
+    return head + b"pixels\r\n--" + boundary + b"--\r\n"
+
+
+NAMED = b'form-data; name="file"; filename="a.png"'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary", "disposition"),
+    [
+        (b"boundary=----=_Part_7_1.2", b"----=_Part_7_1.2", NAMED),  # as mail libraries name it
+        (b"charset=utf-8; BOUNDARY=x ;more=1", b"x", NAMED),
+        (b'boundary="a b/(c)"', b"a b/(c)", NAMED),
+        (b"boundary=\xe9", b"\xe9", NAMED),
+        (b"boundary=x", b"x", b'form-data; name="file"; filename="Pr\xe4parat.png"'),  # no UTF-8
+        (b"boundary=x", b"x", 'form-data; name="file"; filename="é.png"'.encode()),
+        (b"boundary=x", b"x", b"form-data; name=file; filename=a.png"),
+    ],
+)
+def test_forms_as_senders_write_them(
+    content_type: bytes, boundary: bytes, disposition: bytes
+) -> None:
+    body = form_of(boundary, disposition)
+
+    async def read(pieces: list[bytes]) -> bytes:
+        form = Form(f"multipart/form-data; {content_type.decode('latin-1')}", max_files=1)
+        for piece in pieces:
+            await form.write(piece)
+        form.end()
+        (upload,) = form.uploads
+        try:
+            return upload.read()
+        finally:
+            await form.close()
+
+    assert asyncio.run(read([body])) == b"pixels"
+    assert asyncio.run(read([body[n : n + 1] for n in range(len(body))])) == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "told"),
+    [("multipart/form-data", "boundary"), ('multipart/form-data; boundary=""', "boundary")],
+)
+def test_a_form_without_a_boundary_is_told_so(content_type: str, told: str) -> None:
+    with pytest.raises(BodyMalformed, match=told):
+        Form(content_type, max_files=1)
