@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from http import HTTPStatus
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.protocols.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemKind
 from service.protocols.wait import WHEN_GONE_KEY
@@ -49,6 +49,8 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
     _refused = False
     _call_when_gone: Callable[[], None] | None = None
+    # Those that are not answered yet: several where a client sends without waiting for answers.
+    _cycles: tuple[RequestResponseCycle, ...] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
@@ -87,6 +89,8 @@ class Connection(HttpToolsProtocol):
             raise HeadTooLarge
         self._in_head = False
         super().on_headers_complete()
+        unanswered = [cycle for cycle in self._cycles if not cycle.response_complete]
+        self._cycles = (*unanswered, self.cycle)
 
     def send_400_response(self, _msg: str) -> None:
         """Refuse a request that the parser gave up, also because of ``HeadTooLarge``."""
@@ -107,9 +111,13 @@ class Connection(HttpToolsProtocol):
                 self.loop.call_soon(self._tell_gone)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more, for nobody is there."""
+        """Wait no more, for nobody is there; uvicorn would tell the last request alone."""
         self._stop_waiting()
         super().connection_lost(exc)
+        for cycle in self._cycles:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         self._tell_gone()
 
     def _tell_gone(self) -> None:

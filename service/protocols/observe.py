@@ -1,5 +1,6 @@
 """The outermost layer: headers on every answer, one access line, metrics, nothing leaked."""
 
+import asyncio
 import logging
 import traceback
 from http import HTTPStatus
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import Stopping
 from service.metrics import Metrics
 from service.protocols.problems import CLIENT_CLOSED_REQUEST, problem_for, problem_response
 from service.trace import SCOPE_KEY, Trace, begin_trace
@@ -14,6 +16,7 @@ from service.trace import SCOPE_KEY, Trace, begin_trace
 if TYPE_CHECKING:  # it loads OpenTelemetry
     from service.spans import Spans
 
+CUT_SHORT = "the service stopped before the answer was there; send the request again in a moment"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 _access = logging.getLogger("longskip.access")
@@ -56,6 +59,13 @@ class Observe:
             scope = {**scope, "method": "GET"}
         try:
             await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            if not scope["app"].state.closing:
+                raise
+            # Who stops the service a second time does not wait for answers; their clients are told.
+            if status == 0:
+                answer = problem_response(problem_for(Stopping(CUT_SHORT)), scope, trace)
+                await answer(scope, receive, send_with_headers)
         except Exception as error:
             log_unexpected(error, trace)
             if status == 0:

@@ -1,6 +1,7 @@
 """A client that never finishes its head, or never reads, does not hold a connection for ever."""
 
 import json
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import pytest
 
@@ -102,6 +104,31 @@ def test_neither_a_slow_body_nor_a_slow_answer_is_cut(
         time.sleep(HEAD_WITHIN_S * 1.5)
         gated_model.gate.set()
         assert b"200 OK" in answer.result()
+
+
+def test_who_goes_with_several_requests_open_leaves_no_error(
+    address: str,
+    gated_model: Any,
+    encode_png: Any,
+    make_pixels: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    body = encode_png(make_pixels(9, 9))
+    head = (
+        "POST /v1/models/gated/segment HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with connected(address) as opened:
+        opened.sendall(2 * (head.encode() + body))
+        assert gated_model.entered.acquire(timeout=WITHIN_S)
+    gated_model.gate.set()
+    until_s = time.monotonic() + WITHIN_S
+    while 'requests_total{format="png",model="gated",status="499"}' not in (
+        metrics := httpx.get(f"{address}/metrics").text
+    ):
+        assert time.monotonic() < until_s
+    assert 'longskip_requests_under_way{model="gated",version="1"} 0.0' in metrics
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")

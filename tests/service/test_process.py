@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -127,6 +128,28 @@ def test_a_request_under_way_is_answered_before_the_end(
                 assert not answer.done()
         assert service.stop() == 0
         assert answer.result().status_code == 200
+
+
+@pytest.mark.slow
+def test_who_stops_it_twice_does_not_wait_and_the_clients_are_told(
+    start_service: Any, models: Path, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(4000, 4000))
+    with start_service(models=models) as service, ThreadPoolExecutor(1) as threads:
+        url = f"{service.address}/v1/models/tiled/segment?format=npz"
+        answer = threads.submit(httpx.post, url, content=image, timeout=60)
+        with httpx.Client(base_url=service.address, timeout=30) as client:
+            under_way = 'longskip_requests_under_way{model="tiled",version="1"} 1.0'
+            while under_way not in client.get("/metrics").text:
+                assert not answer.done()
+        service.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGINT)
+        refused = answer.result()
+        assert refused.status_code == 503
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["type"] == "urn:longskip:problem:stopping"
+        assert service.process.wait(30) == 0
 
 
 def test_it_answers_for_a_while_after_sigterm_and_says_that_it_is_not_ready(
