@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -37,7 +37,7 @@ class Answer:
         request_id: under which the service's log has it.
     """
 
-    content: bytes
+    content: bytes = field(repr=False)
     media_type: str
     model: str
     version: int

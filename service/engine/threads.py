@@ -6,6 +6,7 @@ loop 0.03 ms, more than a small image's other bookkeeping together.
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -13,17 +14,23 @@ from typing import Any
 Work = Callable[[], Any]
 Ended = Callable[[Any, BaseException | None], None]
 """Called in the loop with what the work returned, or with what it raised."""
+Begun = tuple[Work, Ended]
+Inbox = SimpleQueue[Begun | None]
+"""Of one thread; None ends it."""
 
 
 class Threads:
-    """Up to so many threads, each started when there is work for it; for the event loop only."""
+    """Up to so many threads, each started when all others are busy; for the event loop only.
+
+    Of idle ones the one goes on that worked last: its core still has at hand what it needs.
+    """
 
     def __init__(self, count: int, *, name: str) -> None:
         self._count = count
         self._name = name
-        self._unended = 0
         self._threads: list[threading.Thread] = []
-        self._waiting: SimpleQueue[tuple[Work, Ended] | None] = SimpleQueue()
+        self._idle: list[Inbox] = []  # the one that worked last stands last
+        self._waiting: deque[Begun] = deque()
         self._closed = False
 
     def begin(self, work: Work, ended: Ended) -> None:
@@ -34,37 +41,45 @@ class Threads:
         """
         if self._closed:
             raise RuntimeError("these threads are closed")
-        if self._unended >= len(self._threads) < self._count:
+        if not self._idle and len(self._threads) < self._count:
             self._start_one()
-        self._unended += 1
-        self._waiting.put((work, ended))
+        if self._idle:
+            self._idle.pop().put((work, ended))
+        else:
+            self._waiting.append((work, ended))
 
     async def close(self) -> None:
         """Begin nothing more, and wait for all that was begun."""
         self._closed = True
-        for _ in self._threads:
-            self._waiting.put(None)
+        while self._idle:
+            self._idle.pop().put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
     def _start_one(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, inbox = asyncio.get_running_loop(), Inbox()
         name = f"{self._name}-{len(self._threads)}"
         # Not waited for by a process that ends in a hurry; close() does.
-        thread = threading.Thread(target=self._run, args=(loop,), name=name, daemon=True)
+        thread = threading.Thread(target=self._run, args=(loop, inbox), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+        self._idle.append(inbox)
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (begun := self._waiting.get()) is not None:
+    def _run(self, loop: asyncio.AbstractEventLoop, inbox: Inbox) -> None:
+        while (begun := inbox.get()) is not None:
             work, ended = begun
             returned, error = _outcome(work)
-            loop.call_soon_threadsafe(self._end, ended, returned, error)
+            loop.call_soon_threadsafe(self._end, inbox, ended, returned, error)
             # Until the next piece comes they would be held by this thread.
             del begun, work, ended, returned, error
 
-    def _end(self, ended: Ended, returned: Any, error: BaseException | None) -> None:
-        self._unended -= 1
+    def _end(self, inbox: Inbox, ended: Ended, returned: Any, error: BaseException | None) -> None:
+        if self._waiting:
+            inbox.put(self._waiting.popleft())
+        elif self._closed:
+            inbox.put(None)
+        else:
+            self._idle.append(inbox)
         ended(returned, error)
 
 
