@@ -119,6 +119,9 @@ class Connection(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self._tell_gone()
+        # They hold this connection in turn, and with them the body: until the collector comes by.
+        self._cycles = ()
+        self.scope = self.cycle = None  # type: ignore[assignment]
 
     def _tell_gone(self) -> None:
         call, self._call_when_gone = self._call_when_gone, None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
@@ -9,6 +10,7 @@ from contract.errors import OutOfMemory
 from contract.session import CPU_PROVIDER, trim_heap, usable_cores
 from service.engine.budget import PixelBudget
 from service.engine.cache import AnswerCache
+from service.engine.memory import hand_back_regularly
 from service.engine.run import SegmentationModel
 from service.engine.scheduler import Lanes, Scheduler
 from service.engine.turns import Turns
@@ -40,13 +42,19 @@ class Engine:
         self._settings, self._metrics = settings, metrics
         self._codecs = Turns(settings.decode_workers)
         self._schedulers: dict[SegmentationModel, Scheduler] = {}
+        self._handing_back: asyncio.Task[None] | None = None
         for served in repository.ready:
             self.take_up(served)
 
     async def __aenter__(self) -> Self:
+        self._handing_back = asyncio.create_task(hand_back_regularly())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._handing_back is not None:
+            self._handing_back.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._handing_back
         for scheduler in list(self._schedulers.values()):
             await scheduler.close()
         await self._codecs.close()

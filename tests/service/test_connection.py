@@ -1,9 +1,12 @@
 """A client that never finishes its head, or never reads, does not hold a connection for ever."""
 
+import asyncio
+import gc
 import json
 import logging
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,10 +18,15 @@ import numpy as np
 import pytest
 
 from service import connection
+from service.connection import Connection
 
 HEAD_WITHIN_S = 0.4
 WITHIN_S = 20.0
 HALF_A_HEAD = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nX-Slow: "
+HALF_AN_UPLOAD = (
+    b"POST /v1/models/gated/segment HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    b"Content-Length: 100000\r\n\r\n\x89PNG"
+)
 WHOLE_HEAD = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -210,3 +218,32 @@ def test_a_bad_head_behind_a_request_under_way_ends_both(
     with connected(address) as opened:
         opened.sendall(WHOLE_HEAD)
         assert b"200 OK" in opened.recv(1 << 16)
+
+
+@pytest.mark.parametrize("sent", [WHOLE_HEAD, HALF_AN_UPLOAD])
+def test_a_connection_that_ended_is_let_go_without_the_collector(
+    address: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand that end together would leave their bodies, and 14 MB of small objects."""
+    made = list[weakref.ref[Connection]]()
+    connection_made = Connection.connection_made
+
+    def note(self: Connection, transport: asyncio.Transport) -> None:
+        made.append(weakref.ref(self))
+        connection_made(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", note)
+    gc.disable()
+    try:
+        with connected(address) as opened:
+            opened.sendall(sent)
+            if sent is WHOLE_HEAD:
+                assert opened.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+            else:
+                time.sleep(0.2)
+        until_s = time.monotonic() + WITHIN_S
+        while made[0]() is not None and time.monotonic() < until_s:
+            time.sleep(0.05)
+        assert made[0]() is None
+    finally:
+        gc.enable()

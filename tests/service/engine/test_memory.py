@@ -1,10 +1,18 @@
-"""What a process keeps of its largest runs: one working memory for all models, not one for each."""
+"""What a process keeps of its largest runs: one working memory for all models, not one for each.
 
+And what it hands back though nothing is asked of it.
+"""
+
+import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+
+from service.engine import memory
 
 PROBE = """
 import sys
@@ -43,3 +51,36 @@ def test_sessions_share_their_working_memory(repository_root: Path) -> None:
     first_mb, *others_mb = map(float, finished.stdout.split())
     assert first_mb > 25  # otherwise the image is too small to show anything
     assert sum(others_mb) < first_mb / 2, finished.stdout
+
+
+class Circle:
+    """Holds itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_at_rest_it_lets_go_of_circles_and_then_of_the_heaps_free_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "EVERY_S", 0.01)
+
+    async def scene() -> None:
+        circle = weakref.ref(Circle())
+        trimmed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def trim() -> None:
+            if circle() is None:
+                loop.call_soon_threadsafe(trimmed.set)
+
+        monkeypatch.setattr(memory, "trim_heap", trim)
+        handing_back = asyncio.create_task(memory.hand_back_regularly())
+        await asyncio.wait_for(trimmed.wait(), 30)
+        handing_back.cancel()
+
+    gc.disable()  # so that nobody else does it
+    try:
+        asyncio.run(scene())
+    finally:
+        gc.enable()

@@ -1,6 +1,8 @@
 """Work that nobody waits for any more, and answers that would be too large."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from imaging.errors import ImageTooLarge
 from service.engine.budget import PixelBudget
 from service.engine.encode import OUTLINE_PX_MAX, Answer, encode
 from service.engine.queue import Batch, Decoded, Job, JobQueue
-from service.engine.run import run_batch
+from service.engine.run import answer_batch, run_batch
 from service.errors import ClientGone
 
 
@@ -75,6 +77,25 @@ def test_a_run_goes_on_as_long_as_anybody_waits() -> None:
         assert not queue.waiting
 
     asyncio.run(check())
+
+
+def test_a_run_that_was_ended_holds_nothing_that_only_the_collector_finds(tiled: Model) -> None:
+    """It may not come by for hours where nothing else is asked."""
+
+    async def play() -> weakref.ref[Any]:
+        image_chw = np.zeros((1, 100, 130), np.float32)
+        lease = PixelBudget(1).lease()
+        job = Job(Decoded(image_chw), False, lease, asyncio.get_running_loop().create_future())
+        # In a thread as in the service: its frames hold what the call returned.
+        (outcome,) = await asyncio.to_thread(answer_batch, tiled, [job], AskedMeanwhile())
+        assert isinstance(outcome, RunHalted)
+        return weakref.ref(image_chw)
+
+    gc.disable()
+    try:
+        assert asyncio.run(play())() is None
+    finally:
+        gc.enable()
 
 
 def test_of_a_batch_that_fails_nobody_unwanted_is_run_again(tiled: Model) -> None:
