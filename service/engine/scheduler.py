@@ -271,7 +271,8 @@ class Scheduler:
     def _free_lanes(self) -> int:
         """How many lanes may take a batch: none where the cores could not all be kept busy.
 
-        Nor for an image that is too large for a lane. Runs that are quick go one by one: the event
+        A run that nobody wants any more ends soon, so it keeps no core busy. An image that is too
+        large for a lane takes none either. Runs that are quick go one by one: the event
         loop cannot feed two threads with them, which would only wait for Python's lock by turns.
         """
         lanes, running = self._lanes, len(self._lane_runs)
@@ -282,7 +283,8 @@ class Scheduler:
             return 0
         if pixels * self._pixel_s < QUICK_S:
             return 0 if running else 1
-        if running + len(self._queue) < lanes.count:
+        wanted = sum(not batch.halt.asked for batch in self._lane_runs)
+        if wanted + len(self._queue) < lanes.count:
             return 0
         return lanes.count - running
 
@@ -317,7 +319,9 @@ class Scheduler:
         if batch is self._whole_run:
             self._whole_run = None
         self._ended_s = finished_s = monotonic()
-        self._pixel_s = work_s / sum(job.pixels for job in batch.jobs)
+        # A run that was ended, or that failed, may have been over at once.
+        if outcomes is None or not any(isinstance(outcome, Exception) for outcome in outcomes):
+            self._pixel_s = work_s / sum(job.pixels for job in batch.jobs)
         if any(job.pixels > LARGE_PIXELS for job in batch.jobs):
             self._hand_back_in(KEPT_S, at_rest=False)
         elif self._hand_back_due is None:

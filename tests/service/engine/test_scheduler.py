@@ -141,6 +141,44 @@ def test_quick_runs_go_one_by_one(
     play(scene, lanes=2)
 
 
+def test_a_run_that_was_ended_is_not_taken_for_quick(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "QUICK_S", 60.0)
+
+    async def scene(bench: Bench) -> None:
+        gone = bench.send(2, 2)
+        await entered(bench.whole)
+        gone.cancel()
+        await asyncio.wait([gone])
+        bench.whole.let_go.release(2)
+        await bench.send(2, 2)
+        assert bench.whole.ran == [(1, 1, 2, 2)] * 2
+        assert not bench.lane.ran
+
+    play(scene, lanes=2)
+
+
+def test_who_comes_after_all_have_left_gets_all_cores(play: Callable[..., None]) -> None:
+    async def scene(bench: Bench) -> None:
+        crowd = [bench.send(64, 64) for _ in range(2)]
+        for _ in crowd:
+            await entered(bench.lane)
+        for task in crowd:
+            task.cancel()
+        await asyncio.wait(crowd)
+        last = bench.send(64, 64)
+        await asyncio.sleep(0.05)
+        assert bench.scheduler.waiting == 1
+        bench.lane.let_go.release(2)  # their runs end one after the other
+        bench.whole.let_go.release()
+        await last
+        assert bench.whole.ran == [(1, 1, 64, 64)]
+        assert len(bench.lane.ran) == 2
+
+    play(scene, lanes=2)
+
+
 def test_lanes_share_small_images(play: Callable[..., None]) -> None:
     async def scene(bench: Bench) -> None:
         first = bench.send(2, 2)
