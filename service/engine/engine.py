@@ -66,13 +66,15 @@ class Engine:
 
     def take_up(self, served: ServedModel) -> None:
         """Be ready to run a model."""
+        lanes = _lanes(served, self._settings)
         self._schedulers[served.model] = Scheduler(
             served.model,
             key=served.key,
             max_batch=self._settings.max_batch,
             max_batch_pixels=batch_pixels(served.model),
             queue_size=self._settings.queue_size,
-            lanes=_lanes(served, self._settings),
+            decoded_ahead=_decoded_ahead(served.model, lanes, self._settings),
+            lanes=lanes,
             observe_batch=self._metrics.batch_observer(*served.key),
         )
 
@@ -123,6 +125,16 @@ def _lanes(served: ServedModel, settings: Settings) -> Lanes | None:
     if served.one_core is None:
         return None
     return Lanes(served.one_core, settings.threads or usable_cores())
+
+
+def _decoded_ahead(model: SegmentationModel, lanes: Lanes | None, settings: Settings) -> int:
+    """Return how many images may be decoded that no run has begun with.
+
+    What the next runs take, twice, beside what is being decoded. On the CPU large images, which
+    alone are decoded before their run, hardly share one.
+    """
+    images = (lanes.count if lanes else 1) if model.provider == CPU_PROVIDER else settings.max_batch
+    return 2 * images + settings.decode_workers
 
 
 def batch_pixels(model: SegmentationModel) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from contract.halt import Halt
 from contract.model import Intensities, Segmentation
+from service.engine.ahead import Place
 from service.engine.budget import PixelLease
 
 Bucket = tuple[int, int, bool]
@@ -67,6 +68,7 @@ class Job:
         answer: what the request waits for.
         skip_gain: a factor per long skip, finest first; None for a model without a dial. Images
             of one batch may differ in it.
+        place: where it was decoded; None where nobody waits for that.
         queued_s: ``time.monotonic()`` when it was put in.
         started_s: the same when its batch began to run, 0 before.
         finished_s: the same when its batch was done, 0 before.
@@ -78,6 +80,7 @@ class Job:
     lease: PixelLease
     answer: asyncio.Future[Any]
     skip_gain: tuple[float, ...] | None = None
+    place: Place | None = None
     queued_s: float = field(default_factory=time.monotonic)
     started_s: float = 0.0
     finished_s: float = 0.0

@@ -12,6 +12,7 @@ from typing import Any
 from contract.model import Intensities, Segmentation
 from contract.session import CPU_PROVIDER
 from contract.spec import ModelSpec
+from service.engine.ahead import Ahead, Place
 from service.engine.batch import take_batch
 from service.engine.budget import PixelLease
 from service.engine.queue import Batch, Decoded, Job, JobImage, JobQueue
@@ -59,6 +60,7 @@ class Scheduler:
     Attributes:
         key: name and version of the model.
         room: where to wait for a slot.
+        ahead: where to wait until an image may be decoded.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Scheduler:
         max_batch: int,
         max_batch_pixels: int,
         queue_size: int,
+        decoded_ahead: int,
         lanes: Lanes | None = None,
         observe_batch: ObserveBatch = lambda _images, _seconds: None,
     ) -> None:
         self.key = key
         self.room = Room()
+        self.ahead = Ahead(decoded_ahead)
         self._model = model
         self._max_batch = max_batch
         self._max_batch_pixels = max_batch_pixels
@@ -109,8 +113,8 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Images that wait for their run."""
-        return len(self._queue)
+        """Images that wait for their run, decoded or not."""
+        return len(self._queue) + self.ahead.waiting
 
     @property
     def under_way(self) -> int:
@@ -126,7 +130,7 @@ class Scheduler:
         try:
             return monotonic() - self._queue.oldest.queued_s
         except IndexError:
-            return 0.0
+            return self.ahead.oldest_wait_s
 
     async def close(self) -> None:
         """Wait for no image: who still waits for one is cancelled."""
@@ -198,11 +202,15 @@ class Scheduler:
         skip_gain: tuple[float, ...] | None = None,
         lease: PixelLease,
         trace: Trace,
+        place: Place | None = None,
     ) -> Segmentation:
-        """Queue an image and wait for its answer. Cancelling the wait drops the image."""
+        """Queue an image and wait for its answer. Cancelling the wait drops the image.
+
+        ``place`` is the one that it was decoded in, let go when its run begins.
+        """
         segmentation: Segmentation
         job, segmentation = await self._wait_for(
-            Decoded(image_chw), probabilities, skip_gain, lease
+            Decoded(image_chw), probabilities, skip_gain, lease, place
         )
         trace.add("queue", job.queued_s, job.started_s)
         trace.add("run", job.started_s, job.finished_s)
@@ -235,9 +243,10 @@ class Scheduler:
         probabilities: bool,
         skip_gain: tuple[float, ...] | None,
         lease: PixelLease,
+        place: Place | None = None,
     ) -> tuple[Job, Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = Job(image, probabilities, lease, answer, skip_gain)
+        job = Job(image, probabilities, lease, answer, skip_gain, place)
         self._queue.put(job)
         self._begin_soon()
         try:
@@ -297,6 +306,8 @@ class Scheduler:
         batch = Batch(jobs)
         for job in jobs:
             job.batch = batch
+            if job.place is not None:
+                job.place.let_go()
         if in_lane:
             self._lane_runs.add(batch)
         else:

@@ -187,11 +187,20 @@ async def _compute(
                 lease=lease,
                 trace=trace,
             )
-        with trace.stage("decode"):
-            image = await engine.in_codec_thread(lease.owner, decode_now)
-        segmentation = await scheduler.segment(
-            image.image_chw, probabilities=needs, skip_gain=gains, lease=lease, trace=trace
-        )
+        place = await scheduler.ahead.take(trace)
+        try:
+            with trace.stage("decode"):
+                image = await engine.in_codec_thread(lease.owner, decode_now)
+            segmentation = await scheduler.segment(
+                image.image_chw,
+                probabilities=needs,
+                skip_gain=gains,
+                lease=lease,
+                trace=trace,
+                place=place,
+            )
+        finally:
+            place.let_go()
         pixels_hwc = image.pixels_hwc
         del image  # its float32 copy has four times the image's bytes
         with trace.stage("encode"):

@@ -111,12 +111,42 @@ def test_decoded_pixels_are_bounded_and_given_back(
         assert httpx.post(address + URL, content=image, timeout=60).status_code == 200
 
 
+def test_few_of_those_that_wait_are_decoded(
+    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+) -> None:
+    image = encode_png(make_pixels(200, 200))
+    of = '{model="gated",version="1"}'
+    with (
+        serve_in_thread([("gated", gated_model)], decode_workers=3) as address,
+        ThreadPoolExecutor(13) as threads,
+    ):
+        crowd = [threads.submit(httpx.post, address + URL, content=image, timeout=60)]
+        assert gated_model.entered.acquire(timeout=30)
+        crowd += [
+            threads.submit(httpx.post, address + URL, content=image, timeout=60) for _ in range(11)
+        ]
+        _wait_for(lambda: _metric(address, f"longskip_queue_depth{of} 11.0"))
+        # One that runs, two for the next runs, and as many as can be decoded at one time.
+        _wait_for(lambda: _metric(address, "longskip_decoded_pixels 240000.0"))
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(address + URL, content=image, timeout=0.5)
+        _wait_for(lambda: _metric(address, f"longskip_queue_depth{of} 11.0"))
+        assert _metric(address, "longskip_decoded_pixels 240000.0")
+        gated_model.gate.set()
+        assert {answer.result().status_code for answer in crowd} == {200}
+        assert _metric(address, f"longskip_queue_depth{of} 0.0")
+        assert _metric(address, "longskip_decoded_pixels 0.0")
+        timing = max(answer.result().headers["server-timing"] for answer in crowd)
+        assert {part.split(";")[0] for part in timing.split(", ")} >= {"queue", "decode", "run"}
+
+
 def test_a_flooded_model_leaves_room_for_another(
     serve_in_thread: Any, models: Path, gated_model: Any, make_pixels: Any, encode_png: Any
 ) -> None:
     other = Model.open(models / "colour" / "1" / "model.onnx", device="cpu", threads=1)
     image = encode_png(make_pixels(200, 200))
-    settings = {"max_pixels": 160_000, "max_decoded_megapixels": 0.32}
+    # All of the flood may be decoded before its run, so that memory is what it lacks.
+    settings = {"max_pixels": 160_000, "max_decoded_megapixels": 0.32, "decode_workers": 6}
     served = [("gated", gated_model), ("other", other)]
     with (
         serve_in_thread(served, **settings) as address,

@@ -57,6 +57,7 @@ class Bench:
             max_batch=8,
             max_batch_pixels=64 * 64,
             queue_size=64,
+            decoded_ahead=4,
             lanes=Lanes(self.lane, lanes),
         )
 
