@@ -68,7 +68,7 @@ class Job:
         answer: what the request waits for.
         skip_gain: a factor per long skip, finest first; None for a model without a dial. Images
             of one batch may differ in it.
-        place: where it was decoded; None where nobody waits for that.
+        place: let go when its run begins; None where the image was not decoded in one.
         queued_s: ``time.monotonic()`` when it was put in.
         started_s: the same when its batch began to run, 0 before.
         finished_s: the same when its batch was done, 0 before.

@@ -280,9 +280,9 @@ class Scheduler:
     def _free_lanes(self) -> int:
         """How many lanes may take a batch: none where the cores could not all be kept busy.
 
-        A run that nobody wants any more ends soon, so it keeps no core busy. An image that is too
-        large for a lane takes none either. Runs that are quick go one by one: the event
-        loop cannot feed two threads with them, which would only wait for Python's lock by turns.
+        A run that nobody wants any more ends soon, so it keeps no core busy. Nor is there a lane
+        for an image that is too large for one. Runs that are quick go one by one: the event loop
+        cannot feed two threads with them, which would only wait for Python's lock by turns.
         """
         lanes, running = self._lanes, len(self._lane_runs)
         if lanes is None:

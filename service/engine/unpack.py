@@ -21,6 +21,15 @@ _LOCATOR_64, _LOCATOR_64_BYTES = b"PK\x06\x07", 20
 _DIRECTORY_BYTES_PER_FILE = 1_000
 _PIECE_BYTES = 1 << 20
 _ENCRYPTED = 0x1
+# What `zipfile` raises of a damaged archive, and the last one of kinds that it does not know.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+)
 _KNOWN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cost memory that no header tells
 
 
@@ -54,8 +63,7 @@ class ZippedFile:
                 # Piece by piece: asked for all, `zipfile` expands all before it looks at the size
                 # that the header gives, which may be a lie.
                 return b"".join(iter(partial(packed.read, _PIECE_BYTES), b""))
-        # NotImplementedError is `zipfile`'s own, of archives of a kind that it does not read.
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        except _UNREADABLE as error:
             raise BrokenImage("it does not unpack; pack the archive again") from error
 
 
@@ -75,8 +83,7 @@ def open_zip(file: BinaryIO, *, max_files: int, max_bytes: int) -> Sequence[Read
     _check_directory(file, max_files)
     try:
         archive = zipfile.ZipFile(file)
-    # NotImplementedError: as above.
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+    except _UNREADABLE as error:
         raise BodyMalformed("the body is no zip archive, or not a whole one") from error
     entries = [entry for entry in archive.infolist() if not _is_passed_over(entry)]
     check_count(len(entries), max_files)
