@@ -277,6 +277,27 @@ def serve_in_thread() -> ServeInThread:
     return serve
 
 
+WaitUntilWaiting = Callable[..., None]
+
+
+@pytest.fixture
+def wait_until_waiting() -> WaitUntilWaiting:
+    """Wait until so many images of a model wait for their run."""
+
+    def wait(address: str, model: str, count: int) -> None:
+        line = f'longskip_queue_depth{{model="{model}",version="1"}} '
+        until = time.monotonic() + START_TIMEOUT_S
+        with httpx.Client() as client:
+            while time.monotonic() < until:
+                depths = client.get(f"{address}/metrics").text.partition(line)[2].split()
+                if depths and float(depths[0]) >= count:
+                    return
+                time.sleep(0.02)
+        raise TimeoutError(f"{count} images of {model} never waited at the same time")
+
+    return wait
+
+
 class Collector:
     """An OTLP/HTTP receiver that parses what it gets."""
 

@@ -1,7 +1,6 @@
 """Answers are the same bits alone and in a batch, and only equals share a batch."""
 
 import io
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ def test_mixed_odd_sizes_at_once_equal_plain_onnxruntime(
 def test_what_waits_runs_together_by_size_and_is_bit_identical(
     serve_in_thread: Any,
     gated_model: Any,
+    wait_until_waiting: Any,
     plain_onnxruntime: Any,
     make_pixels: Any,
     encode_png: Any,
@@ -55,7 +55,7 @@ def test_what_waits_runs_together_by_size_and_is_bit_identical(
         first = threads.submit(_post, address, encode_png(make_pixels(2, 2)))
         assert gated_model.entered.acquire(timeout=30)
         others = [threads.submit(_post, address, encode_png(pixels)) for pixels in images]
-        _wait_until_waiting(address, len(images))
+        wait_until_waiting(address, "gated", len(images))
         gated_model.gate.set()
         first.result()
         answers = [other.result() for other in others]
@@ -70,7 +70,11 @@ def test_what_waits_runs_together_by_size_and_is_bit_identical(
 
 
 def test_different_outputs_do_not_share_a_batch(
-    serve_in_thread: Any, gated_model: Any, make_pixels: Any, encode_png: Any
+    serve_in_thread: Any,
+    gated_model: Any,
+    wait_until_waiting: Any,
+    make_pixels: Any,
+    encode_png: Any,
 ) -> None:
     image = encode_png(make_pixels(20, 20))
     with (
@@ -81,27 +85,20 @@ def test_different_outputs_do_not_share_a_batch(
         assert gated_model.entered.acquire(timeout=30)
         formats = ("npz", "png", "npz", "json")
         others = [threads.submit(_post, address, image, name) for name in formats]
-        _wait_until_waiting(address, len(formats))
+        wait_until_waiting(address, "gated", len(formats))
         gated_model.gate.set()
         for answer in (first, *others):
             answer.result()
     assert sorted(gated_model.sizes_run[1:]) == [(2, 1, 20, 20), (2, 1, 20, 20)]
 
 
-def _wait_until_waiting(address: str, count: int, *, model: str = "gated") -> None:
-    line = f'longskip_queue_depth{{model="{model}",version="1"}} '
-    pause = threading.Event()
-    for _ in range(600):
-        depths = httpx.get(f"{address}/metrics").text.partition(line)[2].split()
-        if depths and float(depths[0]) >= count:
-            return
-        pause.wait(0.05)
-    raise TimeoutError(f"{count} requests never waited at the same time")
-
-
 @pytest.mark.slow
 def test_the_shipped_nets_answer_the_same_bits_alone_and_batched(
-    serve_in_thread: Any, shut_gate: Any, repository_root: Path, encode_png: Any
+    serve_in_thread: Any,
+    shut_gate: Any,
+    wait_until_waiting: Any,
+    repository_root: Path,
+    encode_png: Any,
 ) -> None:
     """A real U-Net, whose sums could depend on the batch, on real images of mixed odd sizes."""
     samples = sorted((repository_root / "docs" / "samples").glob("*.png"))
@@ -131,7 +128,7 @@ def test_the_shipped_nets_answer_the_same_bits_alone_and_batched(
             waiting = [threads.submit(post, name, images[0])]
             assert model.entered.acquire(timeout=30)
             waiting += [threads.submit(post, name, pixels) for pixels in images[1:]]
-            _wait_until_waiting(address, len(images) - 1, model=name)
+            wait_until_waiting(address, name, len(images) - 1)
             model.gate.set()
             for pixels, answer in zip(images, waiting, strict=True):
                 archive = np.load(io.BytesIO(answer.result()))

@@ -155,7 +155,13 @@ def test_openapi_documents_the_option(client: httpx.Client) -> None:
 
 
 def test_different_gains_share_a_batch_and_each_gets_its_own_bits(
-    serve_in_thread: Any, shut_gate: Any, models: Path, dial: Any, pixels: Any, encode_png: Any
+    serve_in_thread: Any,
+    shut_gate: Any,
+    wait_until_waiting: Any,
+    models: Path,
+    dial: Any,
+    pixels: Any,
+    encode_png: Any,
 ) -> None:
     model = shut_gate(Model.open(models / "dial" / "1" / "model.onnx", device="cpu", threads=1))
     image = encode_png(pixels)
@@ -168,7 +174,7 @@ def test_different_gains_share_a_batch_and_each_gets_its_own_bits(
         waiting = [pool.submit(post)]
         assert model.entered.acquire(timeout=30)
         waiting += [pool.submit(post, skip_gain=spelt) for spelt in GAINS]
-        _wait_until_waiting(address, len(GAINS))
+        wait_until_waiting(address, "dial", len(GAINS))
         model.gate.set()
         answers = [answer.result() for answer in waiting]
     for spelt, answer in zip(("1,1", *GAINS), answers, strict=True):
@@ -177,16 +183,6 @@ def test_different_gains_share_a_batch_and_each_gets_its_own_bits(
         for name, expected in dial(pixels, spelt).items():
             np.testing.assert_array_equal(archive[name], expected)
     assert model.sizes_run == [(1, 1, 33, 47), (len(GAINS), 1, 33, 47)]
-
-
-def _wait_until_waiting(address: str, count: int) -> None:
-    line = 'longskip_queue_depth{model="dial",version="1"} '
-    with httpx.Client() as client:
-        for _ in range(2000):
-            depths = client.get(f"{address}/metrics").text.partition(line)[2].split()
-            if depths and float(depths[0]) >= count:
-                return
-    raise TimeoutError(f"{count} requests never waited at the same time")
 
 
 @pytest.mark.slow
