@@ -30,6 +30,7 @@ from contract.gpu.runs import GpuRuns
 from contract.gpu.tensorrt import plan_engine
 from contract.gpu.use import NO_PLANS, GpuUse
 from contract.halt import Halt
+from contract.heap import trim_heap
 from contract.interface import check_interface
 from contract.metadata import read_metadata
 from contract.run import empty_answer, run_session
@@ -40,7 +41,6 @@ from contract.session import (
     is_out_of_memory,
     open_session,
     run_options,
-    trim_heap,
 )
 from contract.skip_gain import checked_rows
 from contract.spec import ModelSpec, Precision

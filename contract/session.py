@@ -65,8 +65,6 @@ _OUT_OF_MEMORY = re.compile(
 # Such as "CUDA failure 35: CUDA driver version is insufficient … ; GPU=-1 ; hostname=… ; file=…".
 _GPU_FAILURE = re.compile(r"CU(?:DA|DNN|BLAS) failure[^;]*")
 
-_M_ARENA_MAX = -8  # malloc.h
-
 _log = logging.getLogger(__name__)
 
 
@@ -142,30 +140,6 @@ def run_options(provider: str, *, pixels: int) -> ort.RunOptions:
     return options
 
 
-def trim_heap() -> None:
-    """Hand memory that was freed back to the system, where its C library (glibc) keeps it."""
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
-
-
-def share_heap() -> None:
-    """Let all threads share one heap, where glibc otherwise gives each its own; call it early.
-
-    What one thread frees is of no use to another then, and of a heap that is not the first one
-    ``trim_heap`` leaves the end as it is, which kept up to 35 MB. Threads here allocate few and
-    large pieces, so they hardly wait for each other.
-    """
-    mallopt = _of_glibc("mallopt")
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
-
-
-@functools.cache  # each ``CDLL`` is a circle of objects, left to the collector
-def _of_glibc(name: str) -> Any:
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
-
-
 def usable_cores() -> int:
     """Cores that this process may use: its affinity mask where the system has one."""
     if hasattr(os, "sched_getaffinity"):
@@ -239,6 +213,8 @@ def _open(
     if provider == CPU_PROVIDER:
         _share_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
+        # A run would take its memory in one piece, more of it, and be no faster (ADR 0032).
+        options.enable_mem_pattern = False
     else:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse_settings(arguments)
     # Here, so that --help and a wrong setting need not wait for them.
     from contract.errors import DeviceUnavailable
-    from contract.session import share_heap
+    from contract.heap import share_heap
     from service.app import create_app
     from service.errors import AddressUnavailable, KeysInvalid, PoliciesInvalid
     from service.logs import set_up_logging

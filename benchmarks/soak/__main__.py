@@ -52,6 +52,7 @@ HOSTILE_SHARE = 0.1
 IMAGES = 40
 START_WITHIN_S = 120.0
 FEW = 8  # files or threads
+RUSH_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Outcome:
         tally: of all requests.
         swaps: changes of the repository.
         before: the process when it had answered one request of each kind.
+        rush: after as many half-open uploads at once as will come again.
         largest: after its largest request.
         after: when all was over.
         peak_rss_mb: between.
@@ -76,6 +78,7 @@ class Outcome:
     tally: Tally
     swaps: int
     before: Vitals
+    rush: Vitals
     largest: Vitals
     after: Vitals
     peak_rss_mb: float
@@ -91,10 +94,11 @@ class Outcome:
         tally = self.tally
         found = [f"{kind}: {fault} ({n} times)" for (kind, fault), n in tally.faults.items()]
         found += [f"{n} answers {s}" for s, n in tally.statuses().items() if s >= 500]
-        for name, then in (("the largest request", self.largest), ("all", self.after)):
+        moments = {"a rush": self.rush, "the largest request": self.largest, "all": self.after}
+        for name, then in moments.items():
             growth = then.rss_mb / self.before.rss_mb - 1
             if growth > self.growth_max:
-                found.append(f"memory grew by {growth:.0%} after {name}")
+                found.append(f"memory grew by {growth:.1%} until after {name}")
         for what in ("threads", "files"):
             grown = getattr(self.after, what) - getattr(self.before, what)
             if grown > FEW:
@@ -157,6 +161,10 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
         _run_all(_clients(address, draw, asked, tally, requests=asked.requests // 10, salt=0))
         time.sleep(asked.settle)
         before = vitals_of(process.pid)
+        with half_open_uploads(address, names[0], asked.half_open):
+            time.sleep(RUSH_S)
+        time.sleep(asked.settle)
+        rush = vitals_of(process.pid)
         large = _large_image(asked.largest)
         _visit(address, [segment_case(names[0], large, truth)], tally)
         time.sleep(asked.settle)
@@ -182,6 +190,7 @@ def soak(asked: argparse.Namespace, folder: Path) -> Outcome:
         tally=tally,
         swaps=swaps.done,
         before=before,
+        rush=rush,
         largest=largest,
         after=after,
         peak_rss_mb=pulse.peak_rss_mb,
@@ -282,7 +291,7 @@ def report(outcome: Outcome, took_s: float) -> None:
     statuses = ", ".join(f"{status}: {n}" for status, n in sorted(tally.statuses().items()))
     print(f"answers   {statuses}; {tally.abandoned} abandoned; {took_s:.0f} s")
     print(f"changes   {outcome.swaps} of the models' folder")
-    for name in ("before", "largest", "after"):
+    for name in ("before", "rush", "largest", "after"):
         then: Vitals = getattr(outcome, name)
         print(f"{name:<9} {then.rss_mb:.0f} MB, {then.threads} threads, {then.files} files")
     print(f"peak      {outcome.peak_rss_mb:.0f} MB")

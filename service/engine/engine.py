@@ -7,7 +7,8 @@ from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
 from contract.errors import OutOfMemory
-from contract.session import CPU_PROVIDER, trim_heap, usable_cores
+from contract.heap import trim_heap
+from contract.session import CPU_PROVIDER, usable_cores
 from service.engine.budget import PixelBudget
 from service.engine.cache import AnswerCache
 from service.engine.memory import hand_back_regularly

@@ -8,7 +8,7 @@ import asyncio
 import gc
 from contextlib import suppress
 
-from contract.session import trim_heap
+from contract.heap import trim_heap
 
 EVERY_S = 10.0
 

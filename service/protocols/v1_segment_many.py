@@ -17,7 +17,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from contract.session import trim_heap
+from contract.heap import trim_heap
 from service.engine.admit import Uploads, admit_many
 from service.engine.encode import ENCODINGS
 from service.engine.unpack import Readable
