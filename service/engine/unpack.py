@@ -43,9 +43,11 @@ class Readable(Protocol):
 class ZippedFile:
     """One file of an archive."""
 
-    def __init__(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    def __init__(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, length: int) -> None:
+        """``length`` is the archive's, in bytes."""
         self._archive = archive
         self._entry = entry
+        self._length = length
 
     def read(self) -> bytes:
         """Unpack it; never more than its header says.
@@ -58,6 +60,10 @@ class ZippedFile:
                 "the archive has it encrypted, or compressed by another method than deflate; pack "
                 "it again"
             )
+        if not 0 <= self._entry.header_offset < self._length:
+            # What seeking there raises depends on where the archive lies; some of it, as OSError,
+            # would be told as our own fault.
+            raise BrokenImage("the archive says that it lies outside it; pack the archive again")
         try:
             with self._archive.open(self._entry) as packed:
                 # Piece by piece: asked for all, `zipfile` expands all before it looks at the size
@@ -80,7 +86,8 @@ def open_zip(file: BinaryIO, *, max_files: int, max_bytes: int) -> Sequence[Read
         BodyTooLarge: it unpacks to more bytes than the limit.
         RequestInvalid: no file in it, or too many.
     """
-    _check_directory(file, max_files)
+    length = file.seek(0, 2)
+    _check_directory(file, length, max_files)
     try:
         archive = zipfile.ZipFile(file)
     except _UNREADABLE as error:
@@ -92,7 +99,7 @@ def open_zip(file: BinaryIO, *, max_files: int, max_bytes: int) -> Sequence[Read
         raise BodyTooLarge(
             f"the archive unpacks to {size:,} bytes, the limit is {max_bytes:,}; send it in parts"
         )
-    return [ZippedFile(archive, entry) for entry in entries]
+    return [ZippedFile(archive, entry, length) for entry in entries]
 
 
 def check_count(count: int, max_files: int) -> None:
@@ -111,13 +118,12 @@ def check_count(count: int, max_files: int) -> None:
 def _is_passed_over(entry: zipfile.ZipInfo) -> bool:
     # Finder adds __MACOSX/._a.png for every a.png.
     parts = entry.filename.split("/")
-    return entry.is_dir() or any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    is_folder = entry.filename.endswith("/")  # `is_dir` fails where the name is empty
+    return is_folder or any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def _check_directory(file: BinaryIO, max_files: int) -> None:
+def _check_directory(file: BinaryIO, length: int, max_files: int) -> None:
     """Read the archive's last bytes as `zipfile` does, and refuse what it would read more of."""
-    file.seek(0, 2)
-    length = file.tell()
     file.seek(max(0, length - _LOCATOR_64_BYTES - _END_BYTES))
     tail = file.read()
     end, before = tail[-_END_BYTES:], tail[:-_END_BYTES]
@@ -127,6 +133,8 @@ def _check_directory(file: BinaryIO, max_files: int) -> None:
             "it again, and send it whole"
         )
     entries, directory_bytes = struct.unpack_from("<HI", end, 10)
+    if directory_bytes > length - _END_BYTES:
+        raise BodyMalformed("the archive's directory is longer than the body; send it whole")
     if directory_bytes > _DIRECTORY_BYTES_PER_FILE * max(max_files, 16):
         check_count(entries, max_files)
         raise RequestInvalid(

@@ -5,7 +5,8 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
@@ -25,9 +26,17 @@ def packed(
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", method) as writing:
         for name, content in files.items():
-            writing.writestr(name, content)
+            writing.writestr(zipfile.ZipInfo(name), content, method)
         writing.comment = comment
     return archive.getvalue()
+
+
+def laid(archive: bytes, path: Path | None) -> BinaryIO:
+    """Lay an archive into a file, or into memory where no path is given, as an upload is."""
+    if path is None:
+        return io.BytesIO(archive)
+    path.write_bytes(archive)
+    return path.open("rb")
 
 
 def opened(archive: bytes, *, max_files: int = 9, max_bytes: int = 100_000) -> Any:
@@ -66,6 +75,51 @@ def test_folders_and_hidden_files_are_passed_over() -> None:
     assert [file.read() for file in read] == [b"a/1.png"]
     with pytest.raises(RequestInvalid, match="0 images"):
         opened(packed({"a/": b"", ".b": b""}))
+
+
+def test_a_file_without_a_name_is_a_file() -> None:
+    assert [file.read() for file in opened(packed({"": b"a", "b.png": b"b"}))] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_file_outside_the_archive_is_told_of_it_alone(
+    tmp_path: Path, offset: int, in_memory: bool
+) -> None:
+    archive = bytearray(packed({"a.png": b"a", "b.png": b"b"}))
+    # An offset of 64 bits stands in an extra field, 46 bytes and a name after the entry's start.
+    entry, end = archive.index(b"PK\x01\x02"), len(archive) - 22
+    struct.pack_into("<H", archive, entry + 30, 12)
+    struct.pack_into("<I", archive, entry + 42, 0xFFFFFFFF)
+    (directory_bytes,) = struct.unpack_from("<I", archive, end + 12)
+    struct.pack_into("<I", archive, end + 12, directory_bytes + 12)
+    place = entry + 46 + len("a.png")
+    archive[place:place] = struct.pack("<HHQ", 1, 8, offset)
+    with laid(bytes(archive), None if in_memory else tmp_path / "archive") as file:
+        lost, good = open_zip(file, max_files=9, max_bytes=100_000)
+        with pytest.raises(BrokenImage, match="outside"):
+            lost.read()
+        assert good.read() == b"b"
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(("field", "more", "error"), [(16, 100, BrokenImage), (12, 5000, None)])
+def test_a_directory_that_lies_elsewhere_is_the_clients_fault(
+    tmp_path: Path, field: int, more: int, error: type[Exception] | None, in_memory: bool
+) -> None:
+    """Seeking before the start of a real file is an OSError, as a disk that fails would be."""
+    archive = bytearray(packed({"a.png": b"a"}))
+    end = len(archive) - 22
+    (value,) = struct.unpack_from("<I", archive, end + field)
+    struct.pack_into("<I", archive, end + field, value + more)
+    with laid(bytes(archive), None if in_memory else tmp_path / "archive") as file:
+        if error is None:
+            with pytest.raises(BodyMalformed, match="longer than the body"):
+                open_zip(file, max_files=9, max_bytes=100_000)
+        else:
+            (lost,) = open_zip(file, max_files=9, max_bytes=100_000)
+            with pytest.raises(error, match="outside"):
+                lost.read()
 
 
 def test_too_many_are_refused_before_they_are_listed() -> None:
