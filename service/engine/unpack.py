@@ -63,7 +63,9 @@ class ZippedFile:
         if not 0 <= self._entry.header_offset < self._length:
             # What seeking there raises depends on where the archive lies; some of it, as OSError,
             # would be told as our own fault.
-            raise BrokenImage("the archive says that it lies outside it; pack the archive again")
+            raise BrokenImage(
+                "the archive says that it begins outside of it; pack the archive again"
+            )
         try:
             with self._archive.open(self._entry) as packed:
                 # Piece by piece: asked for all, `zipfile` expands all before it looks at the size
