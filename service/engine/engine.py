@@ -90,7 +90,14 @@ class Engine:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, served.model.hand_memory_back)
         # Its sessions go with the last reference to them, a moment later.
-        loop.call_later(TRIM_AFTER_S, loop.run_in_executor, None, trim_heap)
+        loop.call_later(TRIM_AFTER_S, self._hand_back)
+
+    def _hand_back(self) -> None:
+        """Hand back what sessions held that are gone: by order of one that is there."""
+        on_cpu = (model for model in self._schedulers if model.provider == CPU_PROVIDER)
+        model = next(on_cpu, None)
+        work = trim_heap if model is None else model.hand_memory_back
+        asyncio.get_running_loop().run_in_executor(None, work)
 
     def scheduler(self, served: ServedModel) -> Scheduler:
         """Return the scheduler of a model that was just found in the repository.

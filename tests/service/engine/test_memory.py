@@ -7,12 +7,18 @@ import asyncio
 import gc
 import subprocess
 import sys
+import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from service.engine import memory
+from contract.model import Model
+from service.engine import engine, memory
+from service.metrics import Metrics
+from service.repository.repository import Repository, ServedModel
+from service.settings import Settings
 
 PROBE = """
 import sys
@@ -51,6 +57,41 @@ def test_sessions_share_their_working_memory(repository_root: Path) -> None:
     first_mb, *others_mb = map(float, finished.stdout.split())
     assert first_mb > 25  # otherwise the image is too small to show anything
     assert sum(others_mb) < first_mb / 2, finished.stdout
+
+
+class Told:
+    """A real model that tells when it is asked to hand memory back."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.handed_back = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def hand_memory_back(self) -> None:
+        self._model.hand_memory_back()
+        self.handed_back.set()
+
+
+def test_what_a_model_held_that_is_gone_goes_back_by_order_of_another(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own order comes before its sessions are gone, and nobody may run for long."""
+    monkeypatch.setattr(engine, "TRIM_AFTER_S", 0.05)
+    path = models / "grey" / "1" / "model.onnx"
+    goes, stays = (Told(Model.open(path, device="cpu", threads=1)) for _ in range(2))
+    served = [ServedModel("goes", 1, goes), ServedModel("stays", 1, stays)]  # type: ignore[arg-type]
+
+    async def scene() -> None:
+        settings = Settings(models=models, reload=False)
+        async with engine.Engine(Repository(served), settings, Metrics()) as running:
+            await running.retire(served[0])
+            assert goes.handed_back.is_set()
+            assert not stays.handed_back.is_set()
+            assert await asyncio.to_thread(stays.handed_back.wait, 30)
+
+    asyncio.run(scene())
 
 
 class Circle:
