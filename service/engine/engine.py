@@ -86,14 +86,14 @@ class Engine:
         # Not before: until then, its waiting images are counted.
         del self._schedulers[served.model]
         await scheduler.close()
-        # What its runs took of the memory that all share; nobody else may run for long.
+        # What its runs took of the memory that all share; it may be the last model that is there.
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, served.model.hand_memory_back)
         # Its sessions go with the last reference to them, a moment later.
-        loop.call_later(TRIM_AFTER_S, self._hand_back)
+        loop.call_later(TRIM_AFTER_S, self._hand_back_for_those_gone)
 
-    def _hand_back(self) -> None:
-        """Hand back what sessions held that are gone: by order of one that is there."""
+    def _hand_back_for_those_gone(self) -> None:
+        """Hand back what they held of the memory that all share, by order of a model in use."""
         on_cpu = (model for model in self._schedulers if model.provider == CPU_PROVIDER)
         model = next(on_cpu, None)
         work = trim_heap if model is None else model.hand_memory_back

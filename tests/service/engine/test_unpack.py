@@ -102,24 +102,35 @@ def test_a_file_outside_the_archive_is_told_of_it_alone(
         assert good.read() == b"b"
 
 
+def with_more_in_its_end(archive: bytes, field: int, more: int) -> bytes:
+    """Add to a field of an archive's last 22 bytes: 12 is its directory's size, 16 the place."""
+    changed = bytearray(archive)
+    place = len(archive) - 22 + field
+    (value,) = struct.unpack_from("<I", archive, place)
+    struct.pack_into("<I", changed, place, value + more)
+    return bytes(changed)
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize(("field", "more", "error"), [(16, 100, BrokenImage), (12, 5000, None)])
-def test_a_directory_that_lies_elsewhere_is_the_clients_fault(
-    tmp_path: Path, field: int, more: int, error: type[Exception] | None, in_memory: bool
+def test_a_directory_said_to_lie_further_on_is_the_clients_fault(
+    tmp_path: Path, in_memory: bool
 ) -> None:
     """Seeking before the start of a real file is an OSError, as a disk that fails would be."""
-    archive = bytearray(packed({"a.png": b"a"}))
-    end = len(archive) - 22
-    (value,) = struct.unpack_from("<I", archive, end + field)
-    struct.pack_into("<I", archive, end + field, value + more)
-    with laid(bytes(archive), None if in_memory else tmp_path / "archive") as file:
-        if error is None:
-            with pytest.raises(BodyMalformed, match="longer than the body"):
-                open_zip(file, max_files=9, max_bytes=100_000)
-        else:
-            (lost,) = open_zip(file, max_files=9, max_bytes=100_000)
-            with pytest.raises(error, match="outside"):
-                lost.read()
+    archive = with_more_in_its_end(packed({"a.png": b"a"}), 16, 100)
+    with laid(archive, None if in_memory else tmp_path / "archive") as file:
+        (lost,) = open_zip(file, max_files=9, max_bytes=100_000)
+        with pytest.raises(BrokenImage, match="outside"):
+            lost.read()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_directory_longer_than_the_body_is_the_clients_fault(
+    tmp_path: Path, in_memory: bool
+) -> None:
+    archive = with_more_in_its_end(packed({"a.png": b"a"}), 12, 5000)
+    path = None if in_memory else tmp_path / "archive"
+    with laid(archive, path) as file, pytest.raises(BodyMalformed, match="longer than the body"):
+        open_zip(file, max_files=9, max_bytes=100_000)
 
 
 def test_too_many_are_refused_before_they_are_listed() -> None:
